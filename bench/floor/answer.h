@@ -1,0 +1,57 @@
+/* What a floor server answers.
+ *
+ * echo: the bytes received. http: one fixed response for each complete request head, found by its
+ * empty line ("\r\n\r\n"). Heads may arrive in any pieces, and any number of them in one piece; the
+ * scan keeps its place between reads, so nothing received has to be stored. Requests with a body
+ * are not understood: this is a floor, and a parser would only raise it. */
+#ifndef PICA__BENCH_FLOOR_ANSWER_H
+#define PICA__BENCH_FLOOR_ANSWER_H
+
+#include <stddef.h>
+#include <string.h>
+
+/* The same bytes in every contestant; the load compares them. */
+#define FLOOR_RESPONSE                                                                             \
+    "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, World!"
+#define FLOOR_RESPONSE_SIZE (sizeof FLOOR_RESPONSE - 1)
+
+/* So many responses stand ready one after the other, to be sent in one call without a copy. */
+#define FLOOR_RESPONSE_RUN 64u
+
+static char floor_responses[FLOOR_RESPONSE_RUN * FLOOR_RESPONSE_SIZE];
+
+static inline void floor_fill_responses(void) {
+    for (size_t i = 0; i < FLOOR_RESPONSE_RUN; i++) {
+        memcpy(floor_responses + i * FLOOR_RESPONSE_SIZE, FLOOR_RESPONSE, FLOOR_RESPONSE_SIZE);
+    }
+}
+
+/* Counts the heads that end in these bytes. *matched is how much of "\r\n\r\n" the stream ended
+ * with so far, 0 to 3. */
+static inline size_t floor_count_heads(unsigned *matched, const char *at, size_t size) {
+    const char *end = at + size;
+    unsigned have = *matched;
+    size_t heads = 0;
+    while (at < end) {
+        if (have == 0) {
+            at = memchr(at, '\r', (size_t)(end - at));
+            if (at == NULL) {
+                break;
+            }
+            have = 1;
+        } else if (*at == ((have & 1u) != 0 ? '\n' : '\r')) {
+            have++;
+        } else {
+            have = *at == '\r' ? 1 : 0;
+        }
+        at++;
+        if (have == 4) {
+            heads++;
+            have = 0;
+        }
+    }
+    *matched = have;
+    return heads;
+}
+
+#endif

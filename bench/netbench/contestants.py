@@ -1,0 +1,146 @@
+"""The servers that are compared: where their programs are, and a running one."""
+
+import os
+import resource
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+BENCH = os.path.dirname(HERE)
+FLOORS = ("uring_recv", "uring_poll", "epoll")
+NAMES = ("pica",) + FLOORS + ("tokio",)
+READY_S = 30
+CONTROL = "control"  # the name under which the second instance of the reference is recorded
+
+
+class Failed(Exception):
+    """A contestant or the load did something that makes its figures worthless."""
+
+
+def tokio_program(build):
+    return os.path.join(build, "bench", "tokio", "release", "pica-peer-tokio")
+
+
+def build_tokio(build):
+    """Builds the Tokio contestant. Returns None, or why it cannot be run."""
+    if shutil.which("cargo") is None:
+        return "cargo is not installed"
+    environment = dict(os.environ, CARGO_TARGET_DIR=os.path.join(build, "bench", "tokio"))
+    done = subprocess.run(["cargo", "build", "--release", "--locked", "--quiet"],
+                          cwd=os.path.join(BENCH, "peers", "tokio"), env=environment,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        return "cargo build failed: " + done.stdout.strip()[-300:]
+    return None
+
+
+def program(name, workload, build):
+    if name == "pica":
+        return os.path.join(build, "examples", "pica-%s-server" % workload)
+    if name == "tokio":
+        return tokio_program(build)
+    return os.path.join(build, "bench", "pica-floor-" + name.replace("_", "-"))
+
+
+def command(name, workload, threads, build):
+    """The command line and the environment that start a contestant on a port of its choice."""
+    line = [program(name, workload, build), "--port", "0"]
+    environment = dict(os.environ)
+    if name == "pica":
+        environment["PICA_WORKERS"] = str(threads)
+    else:
+        line += ["--threads", str(threads), "--mode", workload]
+    return line, environment
+
+
+def parent(cores):
+    """What a child does before it becomes the program: stay on these cores, open many files."""
+    def prepare():
+        os.sched_setaffinity(0, cores)
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return prepare
+
+
+class Server:
+    """A running contestant. prefix is a command that runs it, such as valgrind's."""
+
+    def __init__(self, name, workload, threads, build, cores, prefix=()):
+        line, environment = command(name, workload, threads, build)
+        self.name = name
+        self.buffer = b""
+        self.log = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(list(prefix) + line, env=environment,
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=self.log, preexec_fn=parent(cores))
+        self.pid = self.process.pid
+        try:
+            self.port = int(self.line_starting("listening").split()[1])
+        except Failed:
+            self.stop()
+            raise
+
+    def line_starting(self, word):
+        """The next line of output that starts with word."""
+        deadline = time.monotonic() + READY_S
+        out = self.process.stdout
+        while True:
+            while b"\n" in self.buffer:
+                line, self.buffer = self.buffer.split(b"\n", 1)
+                if line.split(b" ")[0] == word.encode():
+                    return line.decode()
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([out], [], [], left)[0]:
+                raise Failed("%s did not print '%s'" % (self.name, word))
+            got = os.read(out.fileno(), 4096)
+            if not got:
+                raise Failed("%s ended: %s" % (self.name, self.last_words()))
+            self.buffer += got
+
+    def last_words(self):
+        self.log.seek(0)
+        return self.log.read()[-400:].decode(errors="replace").strip() or "no message"
+
+    def cpu_ns(self):
+        """CPU time of each thread so far, by thread id."""
+        times = {}
+        try:
+            for thread in os.listdir("/proc/%d/task" % self.pid):
+                with open("/proc/%d/task/%s/schedstat" % (self.pid, thread)) as file:
+                    times[int(thread)] = int(file.read().split()[0])
+        except FileNotFoundError:
+            pass
+        if self.process.poll() is not None:
+            raise Failed("%s ended: %s" % (self.name, self.last_words()))
+        return times
+
+    def handles_usr1(self):
+        """Whether SIGUSR1 would reach a handler, or wait to be read, instead of ending it."""
+        bit = 1 << (signal.SIGUSR1 - 1)
+        with open("/proc/%d/status" % self.pid) as file:
+            masks = dict(line.split(":\t") for line in file if line.startswith("Sig"))
+        return any(int(masks[key], 16) & bit for key in ("SigCgt", "SigBlk"))
+
+    def served(self):
+        """What each thread served so far (bytes or requests), or None if it cannot tell."""
+        if not self.handles_usr1():
+            return None
+        os.kill(self.pid, signal.SIGUSR1)
+        return [int(word) for word in self.line_starting("served").split()[1:]]
+
+    def stop(self):
+        """Ends it, and returns its status."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(READY_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        self.log.close()
+        return self.process.returncode

@@ -1,0 +1,163 @@
+"""Counts for each request: system calls, user instructions, and where the CPU time goes.
+
+The exact counts come from requests in lockstep on one connection, each answered before the next is
+sent. Two runs of different length are made and their difference is divided by the difference in
+length, so that starting, connecting and stopping cancel out.
+
+What needs a tool that is not installed, or that cannot run a contestant, is None ("n/a").
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+
+from .contestants import Failed, Server
+
+STRACE_RUNS = (200, 1200)
+CALLGRIND_RUNS = (500, 2500)
+TOOL_S = 30
+
+
+def strace_totals(load, server, index, requests):
+    """System calls by name while so many requests are answered, and a few for the tracing."""
+    with tempfile.NamedTemporaryFile("r") as out:
+        strace = subprocess.Popen(["strace", "-f", "-c", "-o", out.name, "-p", str(server.pid)],
+                                  stderr=subprocess.PIPE, text=True)
+        if "attached" not in strace.stderr.readline():
+            strace.wait()
+            raise Failed("strace cannot attach")
+        load.lockstep(index, requests)
+        strace.send_signal(signal.SIGINT)
+        strace.communicate(timeout=TOOL_S)
+        totals = {}
+        for line in out:
+            words = line.split()
+            if len(words) >= 5 and words[3].isdigit() and words[-1] != "total":
+                totals[words[-1]] = int(words[3])
+        return totals
+
+
+def system_calls(load, name, workload, threads, options):
+    """System calls for each request in lockstep, by name."""
+    if shutil.which("strace") is None:
+        return None
+    server = Server(name, workload, threads, options.build, options.server_cores(threads))
+    try:
+        index = load.open(server.port, workload, 1, 1, options.size)
+        short, long = (strace_totals(load, server, index, n) for n in STRACE_RUNS)
+        load.close(index)
+    finally:
+        server.stop()
+    span = STRACE_RUNS[1] - STRACE_RUNS[0]
+    calls = {call: (count - short.get(call, 0)) / span for call, count in long.items()}
+    return {call: value for call, value in calls.items() if abs(value) >= 0.0005}
+
+
+def callgrind_total(load, name, workload, threads, options, requests):
+    with tempfile.TemporaryDirectory() as folder:
+        out = os.path.join(folder, "out")
+        prefix = ["valgrind", "--tool=callgrind", "--callgrind-out-file=" + out]
+        server = Server(name, workload, threads, options.build, options.server_cores(threads),
+                        prefix)
+        try:
+            index = load.open(server.port, workload, 1, 1, options.size)
+            load.lockstep(index, requests)
+            load.close(index)
+        finally:
+            server.stop()
+        try:
+            with open(out) as file:
+                found = re.findall(r"^totals: (\d+)", file.read(), re.MULTILINE)
+        except FileNotFoundError:
+            found = []
+        if not found:
+            raise Failed("callgrind wrote no totals")
+        return sum(int(total) for total in found)
+
+
+def user_instructions(load, name, workload, threads, options):
+    """Instructions in user mode for each request in lockstep."""
+    if shutil.which("valgrind") is None:
+        return None
+    short, long = (callgrind_total(load, name, workload, threads, options, n)
+                   for n in CALLGRIND_RUNS)
+    return (long - short) / (CALLGRIND_RUNS[1] - CALLGRIND_RUNS[0])
+
+
+def calls_under_load(server, action):
+    """System calls a server makes while action runs, by perf's count of entries; None without."""
+    if shutil.which("perf") is None:
+        return None
+    control_read, control_write = os.pipe()
+    acknowledge_read, acknowledge_write = os.pipe()
+    perf = subprocess.Popen(
+        ["perf", "stat", "-x", ",", "-e", "raw_syscalls:sys_enter", "-p", str(server.pid),
+         "--delay=-1", "--control", "fd:%d,%d" % (control_read, acknowledge_write)],
+        pass_fds=(control_read, acknowledge_write), stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True)
+    os.close(control_read)
+    os.close(acknowledge_write)
+    try:
+        os.write(control_write, b"enable\n")
+        if not os.read(acknowledge_read, 16):
+            return None  # perf has ended: it may not count here
+        action()
+        os.write(control_write, b"disable\n")
+        os.read(acknowledge_read, 16)
+    except BrokenPipeError:
+        return None
+    finally:
+        os.close(control_write)
+        os.close(acknowledge_read)
+        if perf.poll() is None:
+            perf.send_signal(signal.SIGINT)
+        text = perf.communicate(timeout=TOOL_S)[1]
+    found = re.search(r"^(\d+),.*sys_enter", text, re.MULTILINE)
+    return int(found.group(1)) if found else None
+
+
+# Where a sample of the stack belongs: the first group with a frame in the stack wins. A send on
+# loopback includes the receiving half of the kernel's network stack.
+PARTS = (
+    ("send", re.compile(r"^(__x64_|__arm64_)?(sys_|__sys_)?(sendto|sendmsg|write|writev|io_send)\b|"
+                        r"^(ksys_write|vfs_write|io_send|io_sendmsg)$")),
+    ("read", re.compile(r"^(__x64_|__arm64_)?(sys_|__sys_)?(recvfrom|recvmsg|read|readv)\b|"
+                        r"^(ksys_read|vfs_read|io_recv|io_recvmsg)$")),
+    ("wait", re.compile(r"^(__x64_|__arm64_)?sys_(io_uring_enter|epoll_\w+)\b|^schedule$")),
+    ("parse", re.compile(r"llhttp|httparse|request_length|floor_count_heads")),
+)
+
+
+def classify(frames):
+    for part, pattern in PARTS:
+        if any(pattern.search(frame) for frame in frames):
+            return part
+    return "other"
+
+
+def parts_under_load(server, action):
+    """The shares of CPU time by part while action runs, from perf's samples; None without perf."""
+    if shutil.which("perf") is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        out = os.path.join(folder, "data")
+        perf = subprocess.Popen(["perf", "record", "-q", "-e", "cpu-clock", "-F", "4999", "-g", "-o",
+                                 out, "-p", str(server.pid)],
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        action()
+        if perf.poll() is None:
+            perf.send_signal(signal.SIGINT)
+        perf.wait(TOOL_S)
+        script = subprocess.run(["perf", "script", "-i", out, "-F", "ip,sym"], text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    shares = {}
+    for sample in script.stdout.split("\n\n"):
+        frames = [line.split(None, 1)[1] for line in sample.splitlines() if len(line.split()) > 1]
+        if frames:
+            part = classify(frames)
+            shares[part] = shares.get(part, 0) + 1
+    whole = sum(shares.values())
+    return {part: count / whole for part, count in shares.items()} if whole >= 100 else None

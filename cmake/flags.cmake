@@ -1,0 +1,89 @@
+# Compiler flags. Set on targets, never on directories, so that nothing reaches a project that adds
+# Pica as a subdirectory; warnings become errors only through PICA_WERROR, which the presets set.
+include(CheckCCompilerFlag)
+include(CheckLinkerFlag)
+
+set(pica_warnings
+    -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wundef -Wformat=2 -Wpointer-arith -Wvla
+    -Wimplicit-fallthrough)
+set(pica_c_warnings -Wstrict-prototypes -Wmissing-prototypes)
+
+# A stack grows into its guard page by page, so that a large frame cannot jump over it.
+check_c_compiler_flag("-Werror -fstack-clash-protection" PICA_HAVE_STACK_CLASH)
+# Landing pads for indirect branches. The shadow stack half of it is not promised by the library:
+# the context switch has no note, and the linker keeps only what every object promises.
+check_c_compiler_flag("-Werror -fcf-protection=full" PICA_HAVE_CF_PROTECTION)
+check_c_compiler_flag("-Werror -mbranch-protection=standard" PICA_HAVE_BRANCH_PROTECTION)
+# Calls between the public functions of the library need no detour through the PLT.
+check_c_compiler_flag("-Werror -fno-semantic-interposition" PICA_HAVE_NO_INTERPOSITION)
+
+if(PICA_LTO)
+    include(CheckIPOSupported)
+    check_ipo_supported(LANGUAGES C)
+endif()
+
+# Warnings, language level and sanitizers: for everything that is built here.
+function(pica_common_flags target)
+    set_target_properties(${target} PROPERTIES
+        C_STANDARD 11 C_STANDARD_REQUIRED ON C_EXTENSIONS ON
+        CXX_STANDARD 17 CXX_STANDARD_REQUIRED ON)
+    # Warnings are for those who can mend them: not for a project that only adds the library.
+    if(PROJECT_IS_TOP_LEVEL)
+        target_compile_options(${target} PRIVATE
+            "$<$<COMPILE_LANGUAGE:C,CXX>:${pica_warnings}>"
+            "$<$<COMPILE_LANGUAGE:C>:${pica_c_warnings}>"
+            "$<$<BOOL:${PICA_WERROR}>:-Werror>")
+    endif()
+    if(PICA_HAVE_STACK_CLASH)
+        target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:C,CXX>:-fstack-clash-protection>)
+    endif()
+    if(PICA_SANITIZE)
+        target_compile_options(${target} PRIVATE
+            -fsanitize=${PICA_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+        target_link_options(${target} PRIVATE -fsanitize=${PICA_SANITIZE})
+    else()
+        # glibc checks buffer sizes where it can see them; it does nothing without optimization.
+        target_compile_options(${target} PRIVATE
+            "$<$<AND:$<COMPILE_LANGUAGE:C,CXX>,$<NOT:$<CONFIG:Debug>>>:-U_FORTIFY_SOURCE;-D_FORTIFY_SOURCE=2>")
+    endif()
+    if(PICA_LTO)
+        set_target_properties(${target} PROPERTIES INTERPROCEDURAL_OPTIMIZATION ON)
+    endif()
+endfunction()
+
+# The library, its tests and the benchmarks; the examples are built as a user would build them.
+function(pica_internal_flags target)
+    pica_common_flags(${target})
+    # PICA__DEBUG is 1 in debug builds: shuffled order, poisoned stacks and other costly checks.
+    target_compile_definitions(${target} PRIVATE _GNU_SOURCE PICA__DEBUG=$<CONFIG:Debug>)
+endfunction()
+
+# What the objects of the library need besides.
+function(pica_library_flags target)
+    pica_internal_flags(${target})
+    set_target_properties(${target} PROPERTIES C_VISIBILITY_PRESET hidden)
+    if(PICA_HAVE_CF_PROTECTION AND NOT PICA_SANITIZE)
+        target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:C>:-fcf-protection=full>)
+    endif()
+    if(PICA_HAVE_BRANCH_PROTECTION)
+        target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:C>:-mbranch-protection=standard>)
+    endif()
+    if(PICA_HAVE_NO_INTERPOSITION)
+        target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:C>:-fno-semantic-interposition>)
+    endif()
+    if(PICA_LTO AND CMAKE_C_COMPILER_ID STREQUAL "GNU")
+        # The installed archive stays usable for programs that are linked without LTO.
+        target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:C>:-ffat-lto-objects>)
+    endif()
+endfunction()
+
+function(pica_link_flags target)
+    target_link_options(${target} PRIVATE
+        LINKER:-z,relro LINKER:-z,now LINKER:-z,noexecstack LINKER:-Bsymbolic-functions)
+    if(PICA_SANITIZE)
+        target_link_options(${target} PRIVATE -fsanitize=${PICA_SANITIZE})
+    else()
+        # The sanitizers' run-time is in the program only, so this holds only without them.
+        target_link_options(${target} PRIVATE LINKER:-z,defs)
+    endif()
+endfunction()

@@ -1,0 +1,149 @@
+/* An echo server: every byte that a client sends comes back. An idle connection holds no buffer:
+ * the handler looks at the bytes where the reader has them (peek), writes them, and takes them
+ * from the reader (consume). SIGTERM or SIGINT end it: no new connections, the open ones have
+ * --grace seconds to finish, then they are cut; the exit code is 0. A second signal kills.
+ *
+ *     pica-echo-server [--host ADDRESS] [--port PORT] [--unix PATH] [--grace SECONDS]
+ *
+ * Prints "listening PORT" (or the path); port 0, the default, lets the kernel choose.
+ */
+#include <pica.h>
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct config {
+    const char *host;
+    const char *path;
+    unsigned port;
+    double grace;
+};
+
+static pica_event stop = PICA_EVENT_INIT;
+static pica_async *wake;       /* written before the signals are caught */
+static atomic_int signals;     /* signals seen; only the first one uses wake */
+static atomic_int signal_sent; /* set by the handler when it is done with wake */
+
+static void on_signal(int number) {
+    (void)number;
+    if (atomic_fetch_add(&signals, 1) == 0) {
+        pica_async_send(wake);
+        atomic_store(&signal_sent, 1);
+    }
+}
+
+static void set_stop(void *arg) {
+    (void)arg;
+    pica_event_set(&stop);
+}
+
+static int echo(pica_reader *reader, pica_writer *writer, void *arg) {
+    const char *data;
+    ssize_t n = 0;
+    int rc = 0;
+
+    (void)arg;
+    while (rc >= 0 && (n = pica_reader_peek(reader, &data)) > 0) {
+        rc = pica_writer_write(writer, data, (size_t)n);
+        pica_reader_consume(reader, (size_t)n);
+        if (rc >= 0) {
+            /* Waits while the client takes nothing, and so reads no more from it. */
+            rc = pica_writer_drain(writer);
+        }
+    }
+    rc = rc < 0 ? rc : (int)n;
+    if (rc == PICA_ECANCELED) {
+        /* The grace is over: what is left is not worth waiting for. */
+        pica_writer_abort(writer);
+    }
+    return rc;
+}
+
+static int start(pica_server **server, const struct config *config) {
+    pica_address address;
+
+    if (config->path != NULL) {
+        int rc = pica_start_unix_server(server, config->path, echo, NULL, NULL);
+        if (rc >= 0) {
+            printf("listening %s\n", config->path);
+        }
+        return rc;
+    }
+    int rc = pica_start_server(server, config->host, config->port, echo, NULL, NULL);
+    if (rc >= 0) {
+        rc = pica_server_address(*server, &address);
+        printf("listening %u\n", rc < 0 ? 0 : pica_address_port(&address));
+    }
+    return rc;
+}
+
+/* Waits until all connections have ended, at most for limit seconds. */
+static int wait_closed(pica_server *server, double limit) {
+    pica_timeout timeout;
+
+    int rc = pica_timeout_enter(&timeout, limit);
+    return rc < 0 ? rc : pica_timeout_exit(&timeout, pica_server_wait_closed(server));
+}
+
+static int serve(pica_server *server, double grace) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    int rc = pica_event_wait(&stop);
+    pica_server_close(server);
+    if (rc >= 0 && wait_closed(server, grace) < 0) {
+        pica_server_cancel_clients(server);
+        (void)wait_closed(server, 1.0);
+    }
+    while (rc >= 0 && !atomic_load(&signal_sent)) {
+        rc = pica_yield();
+    }
+    return rc;
+}
+
+static int amain(void *arg) {
+    const struct config *config = arg;
+    pica_server *server = NULL;
+
+    int rc = pica_async_new(&wake, pica_current_loop(), set_stop, NULL);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = start(&server, config);
+    if (rc >= 0) {
+        fflush(stdout);
+        rc = serve(server, config->grace);
+    }
+    pica_server_release(server);
+    pica_async_free(wake);
+    return rc;
+}
+
+int main(int argc, char **argv) {
+    struct config config = {.host = "127.0.0.1", .grace = 2.0};
+
+    for (int i = 1; i < argc; i += 2) {
+        const char *value = argv[i + 1]; /* NULL at the end */
+        if (value != NULL && strcmp(argv[i], "--host") == 0) {
+            config.host = value;
+        } else if (value != NULL && strcmp(argv[i], "--port") == 0) {
+            config.port = (unsigned)strtoul(value, NULL, 10);
+        } else if (value != NULL && strcmp(argv[i], "--unix") == 0) {
+            config.path = value;
+        } else if (value != NULL && strcmp(argv[i], "--grace") == 0) {
+            config.grace = strtod(value, NULL);
+        } else {
+            fprintf(stderr, "usage: %s [--host A] [--port P] [--unix PATH] [--grace S]\n", argv[0]);
+            return 2;
+        }
+    }
+    int rc = pica_run(amain, &config);
+    if (rc < 0) {
+        fprintf(stderr, "echo_server: %s\n", pica_strerror(rc));
+    }
+    return rc < 0;
+}

@@ -1,0 +1,49 @@
+/*
+ * What the rest of the tree needs from the compiler, under one spelling for gcc and clang.
+ *
+ * PICA__TSAN and PICA__ASAN are always defined, to 1 or 0, so that a misspelt name is caught by
+ * -Wundef instead of quietly meaning "off".
+ */
+#ifndef PICA__RUNTIME_BASE_COMPILER_H
+#define PICA__RUNTIME_BASE_COMPILER_H
+
+#include <stddef.h>
+
+#define PICA__LIKELY(x) __builtin_expect(!!(x), 1)
+#define PICA__UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+/* The distance that keeps two workers' variables from sharing a line, on both architectures. */
+#define PICA__CACHELINE 64
+
+#define PICA__NOINLINE __attribute__((noinline))
+#define PICA__NORETURN __attribute__((noreturn))
+#define PICA__COLD __attribute__((cold))
+#define PICA__PRINTF(fmt_index, args_index) \
+    __attribute__((format(printf, fmt_index, args_index)))
+
+/* The object of `type` whose `member` is at `ptr`. */
+#define PICA__CONTAINER_OF(ptr, type, member) \
+    ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define PICA__TSAN 1
+#endif
+#if __has_feature(address_sanitizer)
+#define PICA__ASAN 1
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__) && !defined(PICA__TSAN)
+#define PICA__TSAN 1
+#endif
+#if defined(__SANITIZE_ADDRESS__) && !defined(PICA__ASAN)
+#define PICA__ASAN 1
+#endif
+#ifndef PICA__TSAN
+#define PICA__TSAN 0
+#endif
+#ifndef PICA__ASAN
+#define PICA__ASAN 0
+#endif
+
+#endif

@@ -1,0 +1,71 @@
+/*
+ * Switching between stacks.
+ *
+ * A context is where an execution stands while it does not run: its stack pointer. Everything else
+ * (the registers that a called function must preserve, and the place to go on) is on that stack.
+ * Floating-point control (MXCSR, x87 control word, FPCR) and the signal mask are not part of it:
+ * they belong to the thread, and saving them would cost several times the switch.
+ *
+ * Invariants: a context is resumed once per save; whoever resumes it has seen the save (the two
+ * threads are ordered by whatever handed the context over). `hi` and everything above it is the
+ * caller's: nothing here writes there.
+ *
+ * The code is one assembly file per architecture, with unwinding information that is right at every
+ * instruction, so that a debugger or profiler that stops in the middle of a switch sees one of the
+ * two executions, and an unwinder ends cleanly at a context's first function.
+ */
+#ifndef PICA__RUNTIME_BASE_CONTEXT_H
+#define PICA__RUNTIME_BASE_CONTEXT_H
+
+#include <stdint.h>
+
+typedef struct pica__context {
+    void *sp; /* written by the switch away, read by the switch back */
+} pica__context;
+
+/*
+ * Prepares *c so that the first switch to it calls entry(arg) on the stack [lo, hi). `hi` must be a
+ * multiple of 16. `entry` must never return; if it does, the process dies by a trap. Writes only to
+ * the topmost PICA__CONTEXT_BYTES of the stack.
+ */
+void pica__context_make(pica__context *c, void *lo, void *hi, void (*entry)(void *), void *arg);
+
+/*
+ * Saves the callee-saved registers, notes in *from where they are, and resumes *to; returns when
+ * somebody switches back to *from. *from is written before *to is read, so a switch from a context to
+ * itself returns at once.
+ */
+void pica__context_switch(pica__context *from, const pica__context *to);
+
+/* The first function of every context, for tests: the outermost frame of every backtrace. */
+void pica__context_entry(void);
+
+/* What a context that does not run occupies at the top of its used stack. */
+#if defined(__x86_64__)
+#define PICA__CONTEXT_BYTES 56
+#elif defined(__aarch64__)
+#define PICA__CONTEXT_BYTES 160
+#else
+#error "no context switch for this architecture"
+#endif
+
+/*
+ * The floating-point control of this thread in one word: rounding, masks, flush-to-zero; without the
+ * status bits that ordinary arithmetic sets. Debug builds compare it across a switch, since a task
+ * that changes it and suspends would change it for the worker's other tasks. About 5 ns.
+ */
+static inline uint64_t pica__context_fp_control(void) {
+#if defined(__x86_64__)
+    uint32_t mxcsr;
+    uint16_t cw;
+    __asm__ volatile("stmxcsr %0" : "=m"(mxcsr));
+    __asm__ volatile("fnstcw %0" : "=m"(cw));
+    return (uint64_t)(mxcsr & ~UINT32_C(0x3f)) | (uint64_t)cw << 32;
+#else
+    uint64_t fpcr;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
+    return fpcr;
+#endif
+}
+
+#endif

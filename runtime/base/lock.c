@@ -1,0 +1,16 @@
+/*
+ * The contended path of the lock. See lock.h.
+ */
+#include "runtime/base/lock.h"
+
+#include "runtime/base/relax.h"
+
+PICA__NOINLINE void pica__lock_slow(pica__lock_t *l) {
+    pica__backoff backoff = PICA__BACKOFF_INIT;
+    do {
+        /* Relaxed: this look only says when to try; the exchange that succeeds is the acquire. */
+        while (atomic_load_explicit(&l->held, memory_order_relaxed) != 0) {
+            pica__relax(&backoff);
+        }
+    } while (!pica__trylock(l));
+}

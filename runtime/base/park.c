@@ -1,0 +1,30 @@
+/* See park.h. The raw system call is used because glibc has no wrapper; its result is not needed:
+ * every caller looks again, so EAGAIN, EINTR and ETIMEDOUT mean the same. */
+#include "runtime/base/park.h"
+
+#include <limits.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+void pica__park_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline) {
+    struct timespec ts;
+    struct timespec *limit = NULL;
+    if (deadline != INT64_MAX) {
+        if (deadline < 0) {
+            deadline = 0;
+        }
+        ts.tv_sec = (time_t)(deadline / 1000000000);
+        ts.tv_nsec = (long)(deadline % 1000000000);
+        limit = &ts;
+    }
+    /* WAIT_BITSET takes an absolute time of CLOCK_MONOTONIC, the clock of pica__now. */
+    (void)syscall(SYS_futex, (uint32_t *)(void *)word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG,
+                  expected, limit, NULL, FUTEX_BITSET_MATCH_ANY);
+}
+
+void pica__park_wake(_Atomic uint32_t *word) {
+    (void)syscall(SYS_futex, (uint32_t *)(void *)word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX,
+                  NULL, NULL, 0);
+}

@@ -1,0 +1,539 @@
+/*
+ * The pool of stacks, and stacks mapped alone. The header describes the layout.
+ *
+ * Where a stack of a pool can be:
+ *   fresh    never handed out; at or above `reserved` of the newest slab. Not touched, not guarded.
+ *   live     handed out.
+ *   idle     put back; linked through the two words above `hi`, whose page its user has touched (or,
+ *            if it only lay in a cache, is touched now).
+ *   bare     like idle, but without a guard, because installing it failed. Tried again first, so
+ *            there are never more than the failed attempts of all threads at once.
+ *
+ * Lock order: `pool->lock` is innermost, except that a log line is never written under it. It is held
+ * for a few instructions per stack. System calls are made without it: whoever takes fresh stacks
+ * reserves them under the lock and installs their guards afterwards, several threads at once; whoever
+ * maps a slab sets `growing`, and others that need one meanwhile wait for that to end.
+ */
+#include "runtime/base/stack.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <pica/base.h>
+
+#include "runtime/base/alloc.h"
+#include "runtime/base/check.h"
+#include "runtime/base/compiler.h"
+#include "runtime/base/lock.h"
+#include "runtime/base/log.h"
+#include "runtime/base/relax.h"
+#include "runtime/base/stack_guard.h"
+#include "runtime/base/stack_registry.h"
+#include "runtime/base/stack_tools.h"
+
+#ifndef PR_SET_VMA
+#define PR_SET_VMA 0x53564d41
+#endif
+#ifndef PR_SET_VMA_ANON_NAME
+#define PR_SET_VMA_ANON_NAME 0
+#endif
+
+#define DEFAULT_GUARD ((size_t)64 * 1024)
+#define FIRST_SLAB ((size_t)16)
+#define MAX_SLAB_BYTES ((uint64_t)4 << 30)
+#define DUMPED_BYTES ((size_t)64 << 20)
+#define MAX_STACK_BYTES ((size_t)1 << 40)
+
+/* 32 lines of 64 bytes: at most 2 KiB of the top page. More gain little, and shallow tasks need it. */
+#ifndef PICA__STACK_COLOURS
+#define PICA__STACK_COLOURS 32
+#endif
+
+/* A limit below this is kept exactly: see pica__stack_pool_may_cache. */
+#define EXACT_LIMIT ((size_t)1024)
+
+/* The two words above `hi`. */
+struct slot {
+    union {
+        pica__stack next; /* idle and bare: the next one; hi == NULL ends the list */
+        struct {          /* mapped alone */
+            pica__stack_range *range;
+            uint32_t split; /* the guard is of kind PICA__GUARD_SPLIT */
+            uint32_t valgrind_id;
+        } alone;
+    } u;
+};
+_Static_assert(sizeof(struct slot) == 16, "hi stays a multiple of 16");
+
+struct slab {
+    struct slab *next;        /* the one made before */
+    pica__stack_range *range; /* its entry in the registry */
+    char *start;
+    size_t count;
+    size_t reserved;        /* stacks taken from it so far; under pool->lock */
+    _Atomic size_t split;   /* guards of kind SPLIT; added to by anybody, read at the end; relaxed */
+    unsigned *valgrind_ids; /* one per stack, NULL without valgrind; each written by its first user */
+};
+
+struct geometry {
+    size_t stride; /* a stack, guard included */
+    size_t guard;
+};
+
+struct pica__stack_pool {
+    struct geometry geo;
+    size_t max_stacks;
+    unsigned disable;
+    _Atomic unsigned logged; /* limits already reported, a bit each; any thread, relaxed */
+
+    pica__lock_t lock; /* guards everything below */
+    bool growing;      /* somebody is mapping a slab */
+    pica__stack idle;  /* head of the list; hi == NULL: empty */
+    pica__stack bare;
+    size_t idle_count;
+    size_t live;
+    size_t high_water;
+    size_t capacity; /* stacks in all slabs */
+    size_t slab_count;
+    struct slab *slabs; /* newest first */
+};
+
+enum limit { LIMIT_STACKS, LIMIT_MAPPINGS, LIMIT_MEMORY };
+
+/* ---- geometry ---- */
+
+static size_t page_size(void) {
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static size_t round_up(size_t n, size_t unit) {
+    return (n + unit - 1) / unit * unit;
+}
+
+static int geometry_of(struct geometry *geo, size_t stack_size, size_t guard_size) {
+    size_t page = page_size();
+    if (stack_size > MAX_STACK_BYTES || guard_size > MAX_STACK_BYTES) {
+        return -EINVAL;
+    }
+    geo->stride = round_up(stack_size, page);
+    if (guard_size != 0) {
+        geo->guard = round_up(guard_size, page);
+        return geo->guard < geo->stride ? 0 : -EINVAL;
+    }
+    geo->guard = geo->stride / 4 < DEFAULT_GUARD ? geo->stride / 4 / page * page : DEFAULT_GUARD;
+    geo->guard = geo->guard > page ? round_up(geo->guard, page) : page;
+    geo->stride = geo->stride > geo->guard ? geo->stride : geo->guard + page;
+    return 0;
+}
+
+static pica__stack stack_at(char *start, const struct geometry *geo, size_t colour) {
+    char *top = start + geo->stride;
+    size_t above = sizeof(struct slot) + colour % PICA__STACK_COLOURS * PICA__CACHELINE;
+    return (pica__stack){.lo = start + geo->guard, .hi = top - above};
+}
+
+static struct slot *slot_of(pica__stack stack) {
+    return (struct slot *)(void *)stack.hi;
+}
+
+/* ---- system calls, out of line: see stack_guard.c ---- */
+
+static PICA__NOINLINE char *map_memory(size_t size, bool dump) {
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+    if (p == MAP_FAILED) {
+        return NULL;
+    }
+    /* All three are refinements that a kernel may lack. */
+    (void)madvise(p, size, MADV_NOHUGEPAGE);
+    if (!dump) {
+        (void)madvise(p, size, MADV_DONTDUMP);
+    }
+    (void)prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, size, "pica stacks");
+    return p;
+}
+
+static void unmap_memory(void *start, size_t size) {
+    int rc = munmap(start, size);
+    PICA__CHECK(rc == 0);
+}
+
+static PICA__NOINLINE int discard_pages(void *start, size_t size) {
+    return madvise(start, size, MADV_DONTNEED) == 0 ? 0 : -errno;
+}
+
+/* ---- reporting ---- */
+
+static void report_limit(pica__stack_pool *pool, enum limit limit) {
+    unsigned bit = 1u << limit;
+    if ((atomic_fetch_or_explicit(&pool->logged, bit, memory_order_relaxed) & bit) != 0) {
+        return;
+    }
+    size_t kib = pool->geo.stride / 1024;
+    switch (limit) {
+    case LIMIT_STACKS:
+        pica__log(PICA_LOG_WARN, "no stack left: the limit of %zu stacks (PICA_MAX_STACKS) is reached",
+                  pool->max_stacks);
+        break;
+    case LIMIT_MAPPINGS:
+        pica__log(PICA_LOG_WARN,
+                  "no stack left: %zu guards made by mprotect take half of vm.max_map_count; raise it, "
+                  "or use Linux 6.13 or later, where guards need no mappings",
+                  pica__guard_split_limit());
+        break;
+    case LIMIT_MEMORY:
+        pica__log(PICA_LOG_WARN,
+                  "no stack left: the system refuses memory for another one of %zu KiB (look at "
+                  "RLIMIT_AS, vm.overcommit_memory, vm.max_map_count)",
+                  kib);
+        break;
+    }
+}
+
+/* ---- slabs ---- */
+
+static void free_slab(const pica__stack_pool *pool, struct slab *slab) {
+    if (slab->valgrind_ids != NULL) {
+        for (size_t i = 0; i < slab->reserved; i++) {
+            pica__stack_tools_unregister(slab->valgrind_ids[i]);
+        }
+        pica__free(slab->valgrind_ids, slab->count * sizeof slab->valgrind_ids[0]);
+    }
+    if (slab->range != NULL) {
+        pica__stack_unregister(slab->range);
+    }
+    unmap_memory(slab->start, slab->count * pool->geo.stride);
+    pica__guard_forget(atomic_load_explicit(&slab->split, memory_order_relaxed));
+    pica__free(slab, sizeof *slab);
+}
+
+/* Maps a slab of `count` stacks, or of fewer if that is refused. NULL: not even one. */
+static struct slab *make_slab(const pica__stack_pool *pool, size_t count, bool dump) {
+    struct slab *slab = pica__zalloc(sizeof *slab);
+    if (slab == NULL) {
+        return NULL;
+    }
+    slab->start = map_memory(count * pool->geo.stride, dump);
+    while (slab->start == NULL && count > 1) {
+        count /= 2;
+        slab->start = map_memory(count * pool->geo.stride, dump);
+    }
+    if (slab->start == NULL) {
+        pica__free(slab, sizeof *slab);
+        return NULL;
+    }
+    slab->count = count;
+    slab->range = pica__stack_register(slab->start, count, pool->geo.stride, pool->geo.guard);
+    bool ids = pica__stack_tools_valgrind();
+    if (ids) {
+        slab->valgrind_ids = pica__zalloc(count * sizeof slab->valgrind_ids[0]);
+    }
+    if (slab->range == NULL || (ids && slab->valgrind_ids == NULL)) {
+        free_slab(pool, slab);
+        return NULL;
+    }
+    return slab;
+}
+
+/* How many stacks the next slab should have; 0 at the limit. Under the lock. */
+static size_t next_slab_count(const pica__stack_pool *pool) {
+    size_t count = pool->capacity < FIRST_SLAB ? FIRST_SLAB : pool->capacity;
+    size_t most = (size_t)(MAX_SLAB_BYTES / pool->geo.stride);
+    most = most < FIRST_SLAB ? FIRST_SLAB : most;
+    count = count < most ? count : most;
+    if (pool->max_stacks != 0) {
+        size_t left = pool->max_stacks - pool->capacity;
+        count = count < left ? count : left;
+    }
+    return count;
+}
+
+/* Maps the next slab. The lock is held at entry and at exit, and released in between. */
+static int grow(pica__stack_pool *pool, size_t count) {
+    bool dump = (pool->disable & PICA__STACK_NO_DONTDUMP) != 0 ||
+                pool->capacity * pool->geo.stride < DUMPED_BYTES;
+    pool->growing = true;
+    pica__unlock(&pool->lock);
+    struct slab *slab = make_slab(pool, count, dump);
+    pica__lock(&pool->lock);
+    pool->growing = false;
+    if (slab == NULL) {
+        return -ENOMEM;
+    }
+    slab->next = pool->slabs;
+    pool->slabs = slab;
+    pool->capacity += slab->count;
+    pool->slab_count++;
+    return 0;
+}
+
+/* ---- handing out ---- */
+
+static pica__stack pop(pica__stack *list) {
+    pica__stack stack = *list;
+    *list = slot_of(stack)->u.next;
+    return stack;
+}
+
+static void push(pica__stack *list, pica__stack stack) {
+    slot_of(stack)->u.next = *list;
+    *list = stack;
+}
+
+static void count_live(pica__stack_pool *pool, size_t n) {
+    pool->live += n;
+    if (pool->live > pool->high_water) {
+        pool->high_water = pool->live;
+    }
+}
+
+/* What reserve() found. Those from `idle` are ready; the others still need their guards. */
+struct reservation {
+    int count;
+    bool guarded;
+    struct slab *slab; /* of fresh stacks; NULL for bare ones */
+    size_t first;      /* index of the first fresh stack in its slab */
+};
+
+/* Takes 1 to n stacks out of the pool's lists. 0, or -ENOMEM with *limit set. */
+static int reserve(pica__stack_pool *pool, pica__stack *out, int n, struct reservation *res,
+                   enum limit *limit) {
+    pica__backoff backoff = PICA__BACKOFF_INIT;
+    *res = (struct reservation){0};
+    pica__lock(&pool->lock);
+    for (;;) {
+        if (pool->idle.hi != NULL) {
+            while (res->count < n && pool->idle.hi != NULL) {
+                out[res->count++] = pop(&pool->idle);
+            }
+            res->guarded = true;
+            pool->idle_count -= (size_t)res->count;
+            count_live(pool, (size_t)res->count);
+            break;
+        }
+        if (pool->bare.hi != NULL) {
+            out[res->count++] = pop(&pool->bare);
+            break;
+        }
+        struct slab *slab = pool->slabs;
+        if (slab != NULL && slab->reserved < slab->count) {
+            size_t left = slab->count - slab->reserved;
+            res->count = left < (size_t)n ? (int)left : n;
+            res->slab = slab;
+            res->first = slab->reserved;
+            slab->reserved += (size_t)res->count;
+            break;
+        }
+        if (pool->growing) {
+            pica__unlock(&pool->lock);
+            pica__relax(&backoff);
+            pica__lock(&pool->lock);
+            continue;
+        }
+        size_t count = next_slab_count(pool);
+        *limit = count == 0 ? LIMIT_STACKS : LIMIT_MEMORY;
+        if (count == 0 || grow(pool, count) != 0) {
+            pica__unlock(&pool->lock);
+            return -ENOMEM;
+        }
+    }
+    pica__unlock(&pool->lock);
+    return 0;
+}
+
+/* Installs the guard of one reserved stack. */
+static int guard_stack(pica__stack_pool *pool, pica__stack stack, struct slab *slab) {
+    int kind = pica__guard_install(stack.lo - pool->geo.guard, pool->geo.guard,
+                                   (pool->disable & PICA__STACK_NO_GUARD_INSTALL) != 0);
+    if (kind == PICA__GUARD_SPLIT) {
+        atomic_fetch_add_explicit(&slab->split, 1, memory_order_relaxed);
+    }
+    return kind < 0 ? kind : 0;
+}
+
+/* The slab that a bare stack is of. */
+static struct slab *slab_of(pica__stack_pool *pool, pica__stack stack) {
+    pica__lock(&pool->lock);
+    struct slab *slab = pool->slabs;
+    while (slab != NULL && (stack.lo < slab->start ||
+                            stack.lo >= slab->start + slab->count * pool->geo.stride)) {
+        slab = slab->next;
+    }
+    pica__unlock(&pool->lock);
+    PICA__CHECK(slab != NULL);
+    return slab;
+}
+
+/* Makes fresh or bare stacks usable; those whose guard fails become bare. Returns how many are. */
+static int guard_reserved(pica__stack_pool *pool, pica__stack *out, struct reservation *res,
+                          enum limit *limit) {
+    struct slab *slab = res->slab != NULL ? res->slab : slab_of(pool, out[0]);
+    int done = 0;
+    int rc = 0;
+    for (int i = 0; i < res->count; i++) {
+        if (res->slab != NULL) {
+            size_t index = res->first + (size_t)i;
+            out[i] = stack_at(slab->start + index * pool->geo.stride, &pool->geo, index);
+            if (slab->valgrind_ids != NULL) {
+                slab->valgrind_ids[index] = pica__stack_tools_register(out[i]);
+            }
+        }
+        rc = rc == 0 ? guard_stack(pool, out[i], slab) : rc;
+        done += rc == 0;
+    }
+    pica__lock(&pool->lock);
+    count_live(pool, (size_t)done);
+    for (int i = done; i < res->count; i++) {
+        push(&pool->bare, out[i]);
+    }
+    pica__unlock(&pool->lock);
+    *limit = rc == -ENOSPC ? LIMIT_MAPPINGS : LIMIT_MEMORY;
+    return done;
+}
+
+int pica__stack_get_batch(pica__stack_pool *pool, pica__stack *out, int n) {
+    PICA__CHECK(n >= 1 && n <= PICA__STACK_BATCH);
+    struct reservation res;
+    enum limit limit;
+    if (reserve(pool, out, n, &res, &limit) == 0) {
+        int count = res.guarded ? res.count : guard_reserved(pool, out, &res, &limit);
+        if (count > 0) {
+            return count;
+        }
+    }
+    report_limit(pool, limit);
+    return -ENOMEM;
+}
+
+void pica__stack_put_batch(pica__stack_pool *pool, const pica__stack *stacks, int n) {
+    pica__lock(&pool->lock);
+    PICA__CHECK(pool->live >= (size_t)n);
+    for (int i = 0; i < n; i++) {
+        push(&pool->idle, stacks[i]);
+    }
+    pool->idle_count += (size_t)n;
+    pool->live -= (size_t)n;
+    pica__unlock(&pool->lock);
+}
+
+int pica__stack_get(pica__stack_pool *pool, pica__stack *out) {
+    int n = pica__stack_get_batch(pool, out, 1);
+    if (n < 0) {
+        return n;
+    }
+    pica__stack_tools_out(*out);
+    return 0;
+}
+
+void pica__stack_put(pica__stack_pool *pool, pica__stack stack) {
+    pica__stack_tools_in(stack);
+    pica__stack_put_batch(pool, &stack, 1);
+}
+
+/* ---- the pool as a whole ---- */
+
+int pica__stack_pool_create(pica__stack_pool **out, const struct pica__stack_config *config) {
+    struct geometry geo;
+    int rc = geometry_of(&geo, config->stack_size, config->guard_size);
+    if (rc != 0) {
+        return rc;
+    }
+    pica__stack_pool *pool = pica__zalloc(sizeof *pool);
+    if (pool == NULL) {
+        return -ENOMEM;
+    }
+    pica__lock_init(&pool->lock);
+    pool->geo = geo;
+    pool->max_stacks = config->max_stacks;
+    pool->disable = config->disable;
+    *out = pool;
+    return 0;
+}
+
+void pica__stack_pool_destroy(pica__stack_pool *pool) {
+    PICA__CHECK(pool->live == 0 && !pool->growing);
+    while (pool->slabs != NULL) {
+        struct slab *slab = pool->slabs;
+        pool->slabs = slab->next;
+        free_slab(pool, slab);
+    }
+    pica__free(pool, sizeof *pool);
+}
+
+bool pica__stack_pool_may_cache(const pica__stack_pool *pool) {
+    return pool->max_stacks == 0 || pool->max_stacks >= EXACT_LIMIT;
+}
+
+void pica__stack_counts(pica__stack_pool *pool, struct pica__stack_counts *counts) {
+    pica__lock(&pool->lock);
+    counts->live = pool->live;
+    counts->idle = pool->idle_count;
+    counts->slabs = pool->slab_count;
+    counts->high_water = pool->high_water;
+    pica__unlock(&pool->lock);
+}
+
+int pica__stack_trim(pica__stack stack, const void *sp) {
+    /* Code on x86-64 may use 128 bytes below its stack pointer. */
+    uintptr_t page = page_size();
+    uintptr_t lo = round_up((uintptr_t)stack.lo, page);
+    uintptr_t hi = ((uintptr_t)sp - 128) / page * page;
+    PICA__CHECK((uintptr_t)sp > (uintptr_t)stack.lo && (uintptr_t)sp <= (uintptr_t)stack.hi);
+    return hi > lo ? discard_pages((void *)lo, hi - lo) : 0;
+}
+
+/* ---- stacks mapped alone ---- */
+
+/* Spreads the colours of stacks mapped alone. Any thread, relaxed: any value will do. */
+static _Atomic size_t next_colour;
+
+int pica__stack_map_with(size_t size, size_t guard, unsigned disable, pica__stack *out) {
+    struct geometry geo;
+    int rc = geometry_of(&geo, size, guard);
+    if (rc != 0) {
+        return rc;
+    }
+    char *start = map_memory(geo.stride, true);
+    if (start == NULL) {
+        return -ENOMEM;
+    }
+    int kind =
+        pica__guard_install(start, geo.guard, (disable & PICA__STACK_NO_GUARD_INSTALL) != 0);
+    pica__stack_range *range =
+        kind < 0 ? NULL : pica__stack_register(start, 1, geo.stride, geo.guard);
+    if (range == NULL) {
+        unmap_memory(start, geo.stride);
+        if (kind == PICA__GUARD_SPLIT) {
+            pica__guard_forget(1);
+        }
+        return -ENOMEM;
+    }
+    size_t colour = atomic_fetch_add_explicit(&next_colour, 1, memory_order_relaxed);
+    *out = stack_at(start, &geo, colour);
+    struct slot *slot = slot_of(*out);
+    slot->u.alone.range = range;
+    slot->u.alone.split = kind == PICA__GUARD_SPLIT;
+    slot->u.alone.valgrind_id = pica__stack_tools_register(*out);
+    pica__stack_tools_out(*out);
+    return 0;
+}
+
+int pica__stack_map(size_t size, size_t guard, pica__stack *out) {
+    return pica__stack_map_with(size, guard, 0, out);
+}
+
+void pica__stack_unmap(pica__stack stack) {
+    pica__stack_tools_in(stack);
+    struct slot slot = *slot_of(stack);
+    void *start = pica__stack_range_start(slot.u.alone.range);
+    size_t size = pica__stack_range_size(slot.u.alone.range);
+    pica__stack_tools_unregister(slot.u.alone.valgrind_id);
+    pica__stack_unregister(slot.u.alone.range);
+    unmap_memory(start, size);
+    pica__guard_forget(slot.u.alone.split);
+}

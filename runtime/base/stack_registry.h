@@ -1,0 +1,44 @@
+/*
+ * Which addresses of the process are stacks of this library, answered inside signal handlers.
+ *
+ * A range is a mapping of equal stacks side by side, each with its guard at its low end. The list
+ * belongs to the process: it holds the ranges of all pools and all stacks mapped alone.
+ */
+#ifndef PICA__RUNTIME_BASE_STACK_REGISTRY_H
+#define PICA__RUNTIME_BASE_STACK_REGISTRY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct pica__stack_range pica__stack_range;
+
+/* One stack as pica__stack_find() reports it: [start, start + guard) is its guard. */
+struct pica__stack_slot {
+    uintptr_t start;
+    size_t size; /* guard included */
+    size_t guard;
+};
+
+/*
+ * Enters `count` stacks of `stride` bytes each, the first at `start`. NULL: no memory. Any thread,
+ * not from a signal handler.
+ */
+pica__stack_range *pica__stack_register(const void *start, size_t count, size_t stride,
+                                        size_t guard);
+
+/* Takes the range out, before its memory is unmapped. Any thread, not from a signal handler. */
+void pica__stack_unregister(pica__stack_range *range);
+
+/* Where the range begins and how many bytes it spans; for whoever registered it. */
+void *pica__stack_range_start(const pica__stack_range *range);
+size_t pica__stack_range_size(const pica__stack_range *range);
+
+/*
+ * If `addr` lies in a registered range, fills *slot with the stack it belongs to. Any thread,
+ * async-signal-safe, takes no lock. A range that is being entered or taken out at this moment may or
+ * may not be found.
+ */
+bool pica__stack_find(const void *addr, struct pica__stack_slot *slot);
+
+#endif

@@ -1,0 +1,115 @@
+/*
+ * System calls that return -errno. See sys.h for why they are functions out of line.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+#include "runtime/base/sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "runtime/base/compiler.h"
+
+_Static_assert(sizeof(socklen_t) == sizeof(unsigned), "lengths are passed as unsigned");
+
+static inline ssize_t long_result(ssize_t r) {
+    return r < 0 ? -errno : r;
+}
+
+static inline int int_result(int r) {
+    return r < 0 ? -errno : r;
+}
+
+PICA__NOINLINE ssize_t pica__sys_read(int fd, void *buf, size_t n) {
+    return long_result(read(fd, buf, n));
+}
+
+PICA__NOINLINE ssize_t pica__sys_write(int fd, const void *buf, size_t n) {
+    return long_result(write(fd, buf, n));
+}
+
+PICA__NOINLINE ssize_t pica__sys_recv(int fd, void *buf, size_t n, int flags) {
+    return long_result(recv(fd, buf, n, flags));
+}
+
+PICA__NOINLINE ssize_t pica__sys_send(int fd, const void *buf, size_t n, int flags) {
+    return long_result(send(fd, buf, n, flags));
+}
+
+PICA__NOINLINE ssize_t pica__sys_recvmsg(int fd, struct msghdr *msg, int flags) {
+    return long_result(recvmsg(fd, msg, flags));
+}
+
+PICA__NOINLINE ssize_t pica__sys_sendmsg(int fd, const struct msghdr *msg, int flags) {
+    return long_result(sendmsg(fd, msg, flags));
+}
+
+PICA__NOINLINE int pica__sys_socket(int domain, int type, int protocol) {
+    return int_result(socket(domain, type, protocol));
+}
+
+PICA__NOINLINE int pica__sys_socketpair(int domain, int type, int protocol, int fds[2]) {
+    return int_result(socketpair(domain, type, protocol, fds));
+}
+
+PICA__NOINLINE int pica__sys_bind(int fd, const struct sockaddr *addr, unsigned len) {
+    return int_result(bind(fd, addr, len));
+}
+
+PICA__NOINLINE int pica__sys_listen(int fd, int backlog) {
+    return int_result(listen(fd, backlog));
+}
+
+PICA__NOINLINE int pica__sys_accept4(int fd, struct sockaddr *addr, unsigned *len, int flags) {
+    return int_result(accept4(fd, addr, len, flags));
+}
+
+PICA__NOINLINE int pica__sys_connect(int fd, const struct sockaddr *addr, unsigned len) {
+    return int_result(connect(fd, addr, len));
+}
+
+PICA__NOINLINE int pica__sys_shutdown(int fd, int how) {
+    return int_result(shutdown(fd, how));
+}
+
+PICA__NOINLINE int pica__sys_getsockopt(int fd, int level, int name, void *value, unsigned *len) {
+    return int_result(getsockopt(fd, level, name, value, len));
+}
+
+PICA__NOINLINE int pica__sys_setsockopt(int fd, int level, int name, const void *value,
+                                        unsigned len) {
+    return int_result(setsockopt(fd, level, name, value, len));
+}
+
+PICA__NOINLINE int pica__sys_getsockname(int fd, struct sockaddr *addr, unsigned *len) {
+    return int_result(getsockname(fd, addr, len));
+}
+
+PICA__NOINLINE int pica__sys_getpeername(int fd, struct sockaddr *addr, unsigned *len) {
+    return int_result(getpeername(fd, addr, len));
+}
+
+PICA__NOINLINE int pica__sys_close(int fd) {
+    return int_result(close(fd));
+}
+
+PICA__NOINLINE int pica__sys_eventfd(unsigned count, int flags) {
+    return int_result(eventfd(count, flags));
+}
+
+PICA__NOINLINE int pica__sys_fcntl(int fd, int command, long arg) {
+    return int_result(fcntl(fd, command, arg));
+}
+
+PICA__NOINLINE int pica__sys_unlink(const char *path) {
+    return int_result(unlink(path));
+}
+
+PICA__NOINLINE int pica__sys_lstat(const char *path, struct stat *st) {
+    return int_result(lstat(path, st));
+}

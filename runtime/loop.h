@@ -1,0 +1,101 @@
+/* The loop: an engine, a timer heap, a FIFO of callbacks, and an inbox for other threads. It is the
+ * serial context: what its FIFO holds runs one at a time, in order, on the worker that holds its
+ * lease (worker->loop), on that worker's loop fiber.
+ *
+ * Order inside the FIFO: what the owner schedules is appended at once; what came through the inbox
+ * is appended when the owner drains it, in the order of arrival. The owner drains the inbox before it
+ * appends a call of call_soon_threadsafe made on itself (it does not use the inbox then), so calls
+ * that are ordered by happens-before keep their order.
+ *
+ * Locks: timers.lock (leaf) and registry.lock (leaf) are taken alone.
+ */
+#ifndef PICA__RUNTIME_LOOP_H
+#define PICA__RUNTIME_LOOP_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <pica/loop.h>
+
+#include "io/engine/engine.h"
+#include "runtime/base/heap.h"
+#include "runtime/base/inbox.h"
+#include "runtime/base/list.h"
+#include "runtime/base/lock.h"
+#include "runtime/task.h"
+
+struct pica_runtime;
+struct pica__worker;
+
+/* A callback inside the library: embedded in what it is about, scheduled at most once at a time. */
+typedef struct pica__call {
+    pica__work work;
+    void (*fn)(struct pica__call *call);
+} pica__call;
+
+/* A timer. Lies in what it is about; after pica__timer_cancel returned true it is out and may go. If
+ * that returned false, fire runs or has run. */
+typedef struct pica__timer {
+    pica__heap_node node;
+    pica_loop *loop;                       /* whose heap it is in */
+    void (*fire)(struct pica__timer *timer); /* on the loop's worker, without locks */
+} pica__timer;
+
+struct pica_loop {
+    struct pica_runtime *rt;
+    unsigned index;
+    /* Who runs it: constant until leases move between workers. */
+    struct pica__worker *worker;
+    pica__engine *engine;
+    pica__fifo ready;        /* pica__work; owner only */
+    size_t ready_count;      /* owner only */
+    /* From other threads: pica__work. Wakes the owner (see idle.h). */
+    pica__inbox inbox;
+    struct {
+        pica__lock_t lock;
+        pica__heap heap;
+    } timers;
+    struct {
+        pica__lock_t lock;
+        pica__link tasks;    /* pica_task.all: tasks at home here that have not ended */
+    } registry;
+};
+
+int pica__loop_init(pica_loop *loop, struct pica_runtime *rt, unsigned index);
+void pica__loop_fini(pica_loop *loop);
+
+/* True on the worker that holds the lease. */
+bool pica__loop_is_mine(const pica_loop *loop);
+/* Appends to the FIFO: directly on the owner's thread, else through the inbox with a wake. */
+void pica__loop_post(pica_loop *loop, pica__work *work);
+static inline void pica__call_init(pica__call *call, void (*fn)(pica__call *call)) {
+    call->work.kind = PICA__WORK_CALL;
+    call->fn = fn;
+}
+static inline void pica__call_soon(pica_loop *loop, pica__call *call) {
+    pica__loop_post(loop, &call->work);
+}
+
+/* Owner: moves the inbox into the FIFO. */
+void pica__loop_drain_inbox(pica_loop *loop);
+/* Owner: fires what is due; returns the number of timers fired. */
+unsigned pica__loop_fire_timers(pica_loop *loop, int64_t now);
+/* The earliest deadline, INT64_MAX if there is none. */
+int64_t pica__loop_deadline(pica_loop *loop);
+
+/* Arms a timer for `when` (ns of pica__now) on loop. -ENOMEM. Any thread of the runtime; wakes the
+ * loop if it sleeps past `when`. */
+int pica__timer_arm(pica_loop *loop, pica__timer *timer, int64_t when);
+/* The two halves, for commits that must publish under the heap's lock: pica__timer_push_locked with
+ * loop->timers.lock held, and pica__timer_wake after it was dropped. */
+int pica__timer_push_locked(pica_loop *loop, pica__timer *timer, int64_t when, bool *earliest);
+void pica__timer_wake(pica_loop *loop);
+/* True if it was taken out. Any thread. */
+bool pica__timer_cancel(pica__timer *timer);
+void pica__timer_init(pica__timer *timer, void (*fire)(pica__timer *timer));
+
+/* Seconds to a deadline in ns of pica__now; saturates. seconds must not be NaN. */
+int64_t pica__deadline(double seconds);
+
+#endif

@@ -1,0 +1,91 @@
+/* The runtime object: the workers, what they share, and its life.
+ *
+ * Life (rt->phase), changed by the controlling thread under rt->control:
+ *     PAUSED -> RUNNING -> PAUSED ... -> CLOSING -> ENDING
+ * Workers obey the phase between turns: in PAUSED they sleep on it, in RUNNING and CLOSING they work
+ * (in CLOSING no task can be created from outside), in ENDING they leave.
+ */
+#ifndef PICA__RUNTIME_RT_H
+#define PICA__RUNTIME_RT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <pica/runtime.h>
+
+#include "runtime/base/env.h"
+#include "runtime/base/list.h"
+#include "runtime/base/lock.h"
+#include "runtime/base/stack.h"
+#include "runtime/idle.h"
+#include "runtime/worker.h"
+
+enum { PICA__PAUSED = 0, PICA__RUNNING = 1, PICA__CLOSING = 2, PICA__ENDING = 3 };
+
+struct pica_runtime {
+    pica__config config;
+    unsigned workers;
+    pica__worker *worker;     /* array */
+    pica_loop *loop;          /* array, one per worker */
+    pica__stack_pool *stacks;
+    pid_t pid;                /* of the process that made it: a forked child may not use it */
+
+    /* PAUSED..ENDING. Written by the controlling thread (release), read by workers (acquire); also
+     * the word on which paused workers sleep. */
+    _Alignas(PICA__CACHELINE) _Atomic uint32_t phase;
+    /* Workers that have seen PAUSED, or have left. Added by workers (acq_rel); the controlling thread
+     * sleeps on it. */
+    _Atomic uint32_t stopped;
+    /* Set by pica_stop and by the end of the awaited task, seq_cst; the controlling thread sleeps on
+     * it. */
+    _Atomic uint32_t stop_requested;
+    /* 1 while a thread is in run or close: exchanged by it. */
+    _Atomic uint32_t control;
+    /* A start error of a worker, 0 if there was none. Workers compare-and-swap it once. */
+    _Atomic int start_error;
+
+    /* Tasks created and not ended. Added before a task can run, subtracted (acq_rel) when it has
+     * ended; drainers sleep on `drained`. */
+    _Alignas(PICA__CACHELINE) _Atomic uint64_t alive;
+    /* Bumped (release) when alive falls to the number that a drainer waits for. */
+    _Atomic uint32_t drained;
+    /* The number of tasks at which pica_wait_all_tasks or a drain is satisfied, + 1; 0: nobody
+     * waits. */
+    _Atomic uint64_t drain_mark;
+    _Atomic uint64_t next_id;
+    /* The first task in the runtime that waits in pica_wait_all_tasks. */
+    _Atomic(pica_future *) drain_future;
+
+    pica__idle idle;
+    struct {
+        pica__lock_t lock;
+        pica__fifo fifo;                /* pica__work: START or RESUME */
+        /* Its length. Changed under the lock, read by workers without it. */
+        _Atomic size_t count;
+    } shared;
+
+    /* Tasks that could not get a stack: counted so that a returned stack wakes a worker. */
+    _Atomic uint32_t stack_starved;
+    _Atomic uint64_t sockets;
+
+    pica_task_error_hook task_error;
+    void *task_error_ctx;
+};
+
+/* Puts one task into the shared queue. Any thread. Does not wake. */
+void pica__shared_push(pica_runtime *rt, pica__work *work);
+/* Takes the oldest, or NULL. */
+pica__work *pica__shared_pop(pica_runtime *rt);
+
+/* A task ended: counts it out and wakes whoever drains. */
+void pica__runtime_task_ended(pica_runtime *rt);
+/* Asks every task that has not ended, except one, to end. Any thread. */
+void pica__runtime_cancel_all(pica_runtime *rt, pica_task *except);
+/* A stack went back to the pool. */
+void pica__runtime_stack_freed(pica_runtime *rt);
+/* 0, or PICA_EFORKED. */
+int pica__runtime_check(const pica_runtime *rt);
+
+#endif

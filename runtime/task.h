@@ -1,0 +1,93 @@
+/* The task: identity, word, result, and where it is suspended. Its stack is somebody else's: a task
+ * that was not started, or that ended, has none (fiber.h).
+ *
+ * References: one of the runtime until the task has ended, one per start entry in a queue (an entry
+ * may outlive the task: its await in place leaves it behind, dead), and those of users. A resume
+ * entry needs none: the task has not ended.
+ */
+#ifndef PICA__RUNTIME_TASK_H
+#define PICA__RUNTIME_TASK_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <pica/task.h>
+
+#include "runtime/base/compiler.h"
+#include "runtime/base/list.h"
+#include "runtime/future.h"
+#include "runtime/wait.h"
+
+struct pica__fiber;
+struct pica__runtime;
+
+/* An entry of a loop's FIFO, an inbox or the shared queue. run is called on the loop's stack. */
+typedef struct pica__work {
+    pica__fifo_node node;
+    enum pica__work_kind {
+        PICA__WORK_CALL,   /* a pica__call (loop.h) */
+        PICA__WORK_START,  /* a task that may not be started yet */
+        PICA__WORK_RESUME  /* a task that is READY */
+    } kind;
+} pica__work;
+
+struct pica_task {
+    pica_future future;       /* first: a task is a future */
+    /* See wait.h. Written by the task's worker, by whoever fires its wait, and by cancellers, all by
+     * read-modify-writes with acq_rel, which are each other's partners. */
+    _Atomic uint32_t word;
+    bool pinned;              /* constant: runs on the worker of its home loop only */
+    bool own_stack;           /* constant: a stack of a size of its own */
+    bool registered;          /* under the registry's lock of its loop */
+    pica_fn fn;
+    void *arg;
+    pica_destroy arg_destroy;
+    pica_loop *loop;          /* home, constant */
+    pica__wait *wait;         /* while WAITING or CLAIMED: where; written before WAITING */
+    struct pica__fiber *fiber; /* while suspended: where to switch to */
+    pica__work start;         /* linked while in an intrusive queue as unstarted */
+    pica__work ready;         /* linked while in an intrusive queue as READY */
+    pica__link all;           /* in the loop's registry of tasks that have not ended */
+    char *name;               /* NULL: "Task-<id>", made when it is asked for */
+    uint64_t id;
+    size_t stack_size;        /* if own_stack */
+    /* What pica_return and pica_fail left; moved into the future at the end. Owner only. */
+    void *value;
+    pica_destroy destroy;
+    pica_error *error;
+#if PICA__TSAN
+    void *tsan_fiber;
+#endif
+};
+
+static inline uint32_t pica__task_state(uint32_t word) {
+    return word & PICA__TASK_STATE;
+}
+
+/* NEW -> RUNNING; false if somebody else started it (or it was never unstarted). */
+bool pica__task_claim(pica_task *task);
+/* Runs a claimed task on the present stack, to its end. The caller's view of its worker is stale
+ * afterwards: the task may have suspended and continued elsewhere. */
+void pica__task_execute(pica_task *task);
+/* Ends a claimed task that never ran, with code. */
+void pica__task_end_unstarted(pica_task *task, int code);
+/* READY -> RUNNING. */
+static inline void pica__task_resume(pica_task *task) {
+    atomic_fetch_xor_explicit(&task->word, PICA__TASK_READY ^ PICA__TASK_RUNNING,
+                              memory_order_acq_rel);
+}
+
+/* Drops a reference; the last one frees. Unlike pica_task_unref it may run anywhere. */
+void pica__task_unref(pica_task *task);
+
+/* pica_create_task_opts for a given loop, from any thread; the loop's runtime must be open. queue:
+ * whether to make it runnable at once. */
+int pica__task_create(pica_task **out, pica_loop *loop, pica_fn fn, void *arg,
+                      const struct pica_task_options *options);
+
+/* The await of task by the current task, in place if that is possible. Returns true if the task has
+ * been run to its end; false with *rc == 0: wait for it; false with *rc < 0: fail so. */
+bool pica__await_in_place(pica_task *self, pica_task *task, int *rc);
+
+#endif

@@ -1,0 +1,107 @@
+/* How a task suspends, is resumed, and is cancelled: the wait node and the task's word.
+ *
+ * The task word (pica_task.word) is the one place where completion and cancellation of a wait are
+ * decided. State, with the function that makes each transition:
+ *
+ *     NEW ------pica__task_claim------> RUNNING         a worker or an awaiter starts it
+ *     RUNNING --pica__wait_publish----> WAITING         in the commit of a suspension
+ *     WAITING --pica__wait_fire-------> READY           what it waited for happened
+ *     WAITING --pica__cancel----------> CLAIMED         a canceller looks at the wait node
+ *     CLAIMED --pica__wait_fire-------> FIRED           it happened meanwhile: recorded
+ *     CLAIMED --release---------------> WAITING         not withdrawn: the wait goes on
+ *     CLAIMED --withdrawn-------------> READY           the cancel won
+ *     FIRED ----release---------------> READY           the claimer delivers the completion
+ *     READY ----pica__task_resume-----> RUNNING         a worker resumes it
+ *     RUNNING --pica__suspend---------> READY           a yield, or a wait that was satisfied
+ *     RUNNING --pica__task_end--------> DONE
+ *     WAITING --await in place--------> RUNNING         the task that ran on its stack ended
+ *
+ * Beside the state lie the CANCEL bit (a cancellation that was not delivered yet) and the count of
+ * requests. All changes are atomic read-modify-writes with acq_rel: the word carries the hand-over
+ * of the whole task from the thread that suspended it to the thread that resumes it.
+ *
+ * The protocol. A wait node lies on the stack of the task that waits. Whoever unlinks it from the
+ * object's list, under the object's lock, must fire it, once. A canceller first claims the word;
+ * while it is claimed the task cannot resume, so node and object stay; then it asks the node's
+ * cancel function to withdraw, which takes the object's lock and tells whether the node was still
+ * linked. Thus the object's lock decides between grant and cancel, and nothing granted is lost.
+ *
+ * A suspension is published only after the context was saved: pica__suspend hands a commit function
+ * to the context that runs next. Commit locks the object, looks again, and either reports "satisfied"
+ * or publishes and links. It may not touch the node after that.
+ *
+ * Lock order: object lock, then nothing. The word is changed under object locks, never the reverse.
+ */
+#ifndef PICA__RUNTIME_WAIT_H
+#define PICA__RUNTIME_WAIT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <pica/future.h>
+#include <pica/task.h>
+
+enum {
+    PICA__TASK_NEW = 0,
+    PICA__TASK_RUNNING = 1,
+    PICA__TASK_WAITING = 2,
+    PICA__TASK_CLAIMED = 3,
+    PICA__TASK_FIRED = 4,
+    PICA__TASK_READY = 5,
+    PICA__TASK_DONE = 6,
+    PICA__TASK_STATE = 7,       /* mask */
+    PICA__TASK_CANCEL = 1 << 3, /* a cancellation is pending */
+    PICA__TASK_COUNT = 1 << 8   /* one request; the count fills the bits from here on */
+};
+
+struct pica__wait;
+
+struct pica__wait_ops {
+    /* What it is, for dumps. */
+    const char *what;
+    /* Withdraws the node from what it waits for: true if it was still linked (the task is then
+     * resumed with PICA_ECANCELED), false if it has been or will be fired. Called by a canceller
+     * that holds the claim, on any thread. NULL for awaits, which pass the cancel on to target. */
+    bool (*cancel)(struct pica__wait *wait);
+};
+
+/* One suspension of one task. Lies on the task's stack. */
+typedef struct pica__wait {
+    const struct pica__wait_ops *ops;
+    pica_task *task;
+    pica_future *target; /* awaits: the future that a cancel is passed on to; else NULL */
+    int result;          /* written by whoever fires or withdraws, read after the resume */
+} pica__wait;
+
+/* The current task, or NULL: what every suspending call asks first. */
+pica_task *pica__current(void);
+
+/* Suspends the current task. commit(wait) runs once the context is saved, on the context that runs
+ * next: it returns true if the task now waits (it called pica__wait_publish, which succeeded, and
+ * linked the node), false if the task is to go on (wait->result is set). Returns wait->result. */
+int pica__suspend(pica__wait *wait, bool (*commit)(pica__wait *wait));
+
+/* RUNNING -> WAITING, in a commit, under the object's lock, before the node is linked. False if a
+ * cancellation is pending: it was consumed, wait->result is PICA_ECANCELED, and commit must return
+ * false. */
+bool pica__wait_publish(pica__wait *wait);
+/* The same for waits that must not be cut short: a pending cancellation stays pending. */
+void pica__wait_publish_uncancellable(pica__wait *wait);
+
+/* Resumes the task with result. By whoever unlinked the node, once. The node must not be touched
+ * afterwards. Any thread. */
+void pica__wait_fire(pica__wait *wait, int result);
+
+/* True if a cancellation was pending; it is consumed: the caller returns PICA_ECANCELED. */
+bool pica__cancel_take(pica_task *task);
+/* One look at the word, for the entry of kernel operations. */
+static inline bool pica__cancel_pending(uint32_t word) {
+    return (word & PICA__TASK_CANCEL) != 0;
+}
+
+/* Records a request and passes it on along awaits, in a loop, one claim at a time. Returns false if
+ * the task had ended. The caller holds a reference. */
+bool pica__cancel(pica_task *task);
+
+#endif

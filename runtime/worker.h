@@ -1,0 +1,135 @@
+/* The worker: a thread that runs tasks and one loop.
+ *
+ * On the worker's loop fiber: polling, timers, the inbox, callbacks, stealing, parking. On task
+ * stacks: only tasks; a suspension there takes the next ready task and switches to it directly, and
+ * goes to the loop fiber when there is none or the turn's budget is spent.
+ *
+ * Where runnable tasks are, in the order in which the owner looks:
+ *     lifo     the task that was woken last; a limited number in a row
+ *     deque    the others, oldest first
+ *     newest   the task that was created last and is not started: the deque's youngest end, kept
+ *              apart so that an await that follows its creation takes it back without leaving a
+ *              dead entry
+ *     loop->ready   pinned tasks (and all tasks in fifo order), between callbacks
+ *     rt->shared    from other threads, and overflow
+ * Thieves take from deque, then newest, then (if the owner is stuck) lifo.
+ */
+#ifndef PICA__RUNTIME_WORKER_H
+#define PICA__RUNTIME_WORKER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "runtime/base/random.h"
+#include "runtime/base/stack.h"
+#include "runtime/base/stack_cache.h"
+#include "runtime/deque.h"
+#include "runtime/fiber.h"
+#include "runtime/loop.h"
+#include "runtime/self.h"
+
+struct pica_runtime;
+
+/* worker->sleep: see idle.h. */
+enum { PICA__AWAKE = 0, PICA__SLEEPING = 1, PICA__NOTIFIED = 2 };
+
+typedef struct pica__worker {
+    struct pica_runtime *rt;
+    pica_loop *loop;          /* the lease: the loop that this worker runs */
+    unsigned index;
+    bool fifo;                /* constant: PICA_ORDER=fifo */
+    bool debug_migrate;       /* constant */
+    bool debug_shuffle;       /* constant */
+
+    /* --- what runs; owner only --- */
+    pica_task *current;       /* NULL on the loop fiber */
+    pica__fiber *fiber;       /* the one that runs */
+    pica__fiber *standing;    /* idle, ready to start a task; or NULL */
+    pica__fiber *loop_fiber;
+    pica__fiber native;       /* the thread's own stack; left at the start, for the end */
+    pica__commit_fn commit;   /* to be run by the context that is being switched to */
+    void *commit_arg;
+    pica__stack_cache stacks;
+    int budget;               /* steps left in this turn */
+    unsigned lifo_streak;     /* tasks taken from lifo in a row */
+    unsigned tick;            /* turns, for the look at the shared queue */
+    int64_t turn_start;       /* ns, when the turn began */
+    unsigned ready_pushed;    /* tasks made ready on the loop fiber since the last wake decision */
+    bool no_stack;            /* an unstarted task had to stay queued */
+    pica__random random;
+    pthread_t thread;
+    char *scratch;            /* 64 KiB for reads, made at first use */
+
+    /* --- shared --- */
+    /* The task woken last, or NULL. Owner and thieves exchange it, acq_rel. */
+    _Alignas(PICA__CACHELINE) _Atomic(pica_task *) lifo;
+    /* The unstarted task created last, or NULL. Owner exchanges; takers compare-and-swap or
+     * exchange, acq_rel. Owns a start entry's reference. */
+    _Atomic(pica_task *) newest;
+    /* Steps run so far. Written by the owner (relaxed), read by thieves and statistics: two equal
+     * readings some time apart mean that the owner is stuck in one step. */
+    _Atomic uint64_t steps;
+    pica__deque deque;
+
+    /* AWAKE, SLEEPING or NOTIFIED: see idle.h. */
+    _Alignas(PICA__CACHELINE) _Atomic uint32_t sleep;
+    /* In rt->idle's list; under its lock. */
+    bool idle_listed;
+    pica__link idle_link;
+
+    struct {
+        _Atomic uint64_t created, inplace, steals, parks, wakes; /* owner writes, relaxed */
+    } stats;
+} pica__worker;
+
+/* The thread's start routine; arg is the worker. */
+void *pica__worker_main(void *arg);
+
+/* Makes a READY task runnable. Any thread. */
+void pica__ready(pica_task *task);
+/* The same for a task that yielded, behind all others here. On its worker. */
+void pica__ready_last(pica__worker *worker, pica_task *task);
+/* Makes an unstarted task runnable; takes over a start entry's reference. Any thread. */
+void pica__ready_unstarted(pica_task *task);
+
+/* The next thing to run without going to the loop: an entry as in the deque, 0 if there is none or
+ * the turn is over. */
+uintptr_t pica__worker_pick(pica__worker *worker);
+/* Gives an entry back that cannot be run now. */
+void pica__worker_put_back(pica__worker *worker, uintptr_t entry);
+/* Counts a step. */
+static inline void pica__worker_step(pica__worker *worker) {
+    atomic_store_explicit(&worker->steps,
+                          atomic_load_explicit(&worker->steps, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+}
+static inline void pica__count(_Atomic uint64_t *counter, uint64_t n) {
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+/* The 64 KiB buffer of the present worker for short use without suspension; NULL without memory. */
+enum { PICA__SCRATCH_SIZE = 64 * 1024 };
+char *pica__worker_scratch(pica__worker *worker);
+
+/* Switching between tasks and the loop: run.c. */
+/* From the current task's stack (its word already set) to whatever is next. */
+void pica__leave_task(pica__worker *worker, pica__commit_fn commit, void *arg);
+/* From the loop fiber: runs one entry, and whatever follows it directly; returns to the loop. */
+void pica__run_entry(pica__worker *worker, uintptr_t entry);
+/* Entry of a fiber that starts tasks. */
+void pica__runner(void *fiber);
+/* Makes sure that worker->standing exists; false without a stack. */
+bool pica__worker_stand(pica__worker *worker);
+
+#define PICA__ENTRY_START ((uintptr_t)1)
+static inline uintptr_t pica__entry_start(pica_task *task) {
+    return (uintptr_t)task | PICA__ENTRY_START;
+}
+static inline pica_task *pica__entry_task(uintptr_t entry) {
+    return (pica_task *)(entry & ~PICA__ENTRY_START);
+}
+
+#endif

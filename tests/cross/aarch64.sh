@@ -1,0 +1,40 @@
+#!/bin/sh
+# Compiles the tests of the context switch and of the stacks for aarch64 and runs them under qemu-user.
+# They need only runtime/base/, which knows neither the ring nor any library but libc, so there is no
+# need for an aarch64 liburing. Usage: aarch64.sh SOURCE OUTPUT. Exit status 77: tools are missing.
+set -eu
+
+source=$1
+output=$2
+sysroot=/usr/aarch64-linux-gnu
+
+for tool in aarch64-linux-gnu-gcc qemu-aarch64; do
+    if ! command -v "$tool" > /dev/null; then
+        echo "skipped: $tool is missing (Debian: gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)"
+        exit 77
+    fi
+done
+
+mkdir -p "$output"
+cd "$source"
+flags="-std=gnu11 -O2 -g -Wall -Wextra -I. -Iinclude -D_GNU_SOURCE -DPICA__DEBUG=0"
+flags="$flags -fstack-clash-protection -mbranch-protection=standard"
+
+objects=
+for file in runtime/base/*.c runtime/base/context_aarch64.S tests/support/*.c; do
+    object=$output/$(echo "$file" | tr '/' '_').o
+    aarch64-linux-gnu-gcc $flags -c "$file" -o "$object"
+    objects="$objects $object"
+done
+
+if aarch64-linux-gnu-readelf --wide -n "$output/runtime_base_context_aarch64.S.o" | grep -qw GCS; then
+    echo "the context switch promises to work with a shadow stack"
+    exit 1
+fi
+
+for test in context stack; do
+    echo "== $test"
+    aarch64-linux-gnu-gcc $flags "tests/unit/test_$test.c" $objects -o "$output/test_$test" -pthread
+    # Emulation is some ten times slower than the processor.
+    PT_TIMEOUT_SCALE=${PT_TIMEOUT_SCALE:-10} qemu-aarch64 -L "$sysroot" "$output/test_$test"
+done
