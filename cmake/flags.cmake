@@ -61,6 +61,8 @@ endfunction()
 # What the objects of the library need besides.
 function(pica_library_flags target)
     pica_internal_flags(${target})
+    # Messages name files from the root of the tree, wherever it was built.
+    target_compile_options(${target} PRIVATE -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=)
     set_target_properties(${target} PROPERTIES C_VISIBILITY_PRESET hidden)
     if(PICA_HAVE_CF_PROTECTION AND NOT PICA_SANITIZE)
         target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:C>:-fcf-protection=full>)

@@ -23,15 +23,16 @@ struct config {
 };
 
 static pica_event stop = PICA_EVENT_INIT;
-static pica_async *wake;       /* written before the signals are caught */
-static atomic_int signals;     /* signals seen; only the first one uses wake */
-static atomic_int signal_sent; /* set by the handler when it is done with wake */
+static pica_async *wake;     /* written before the signals are caught */
+static atomic_int signalled; /* 1: the handler uses wake, which only the first does; 2: it has */
 
 static void on_signal(int number) {
+    int none = 0;
+
     (void)number;
-    if (atomic_fetch_add(&signals, 1) == 0) {
+    if (atomic_compare_exchange_strong(&signalled, &none, 1)) {
         pica_async_send(wake);
-        atomic_store(&signal_sent, 1);
+        atomic_store(&signalled, 2);
     }
 }
 
@@ -63,20 +64,22 @@ static int echo(pica_reader *reader, pica_writer *writer, void *arg) {
 }
 
 static int start(pica_server **server, const struct config *config) {
+    if (config->path != NULL) {
+        return pica_start_unix_server(server, config->path, echo, NULL, NULL);
+    }
+    return pica_start_server(server, config->host, config->port, echo, NULL, NULL);
+}
+
+static int announce(pica_server *server, const struct config *config) {
     pica_address address;
 
+    int rc = pica_server_address(server, &address);
     if (config->path != NULL) {
-        int rc = pica_start_unix_server(server, config->path, echo, NULL, NULL);
-        if (rc >= 0) {
-            printf("listening %s\n", config->path);
-        }
-        return rc;
+        printf("listening %s\n", config->path);
+    } else if (rc >= 0) {
+        printf("listening %u\n", pica_address_port(&address));
     }
-    int rc = pica_start_server(server, config->host, config->port, echo, NULL, NULL);
-    if (rc >= 0) {
-        rc = pica_server_address(*server, &address);
-        printf("listening %u\n", rc < 0 ? 0 : pica_address_port(&address));
-    }
+    fflush(stdout);
     return rc;
 }
 
@@ -88,38 +91,35 @@ static int wait_closed(pica_server *server, double limit) {
     return rc < 0 ? rc : pica_timeout_exit(&timeout, pica_server_wait_closed(server));
 }
 
+/* Serves until a signal comes, and then lets the connections end. */
 static int serve(pica_server *server, double grace) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
-
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
     int rc = pica_event_wait(&stop);
     pica_server_close(server);
     if (rc >= 0 && wait_closed(server, grace) < 0) {
         pica_server_cancel_clients(server);
         (void)wait_closed(server, 1.0);
     }
-    while (rc >= 0 && !atomic_load(&signal_sent)) {
+    while (rc >= 0 && atomic_load(&signalled) < 2) {
         rc = pica_yield();
     }
     return rc;
 }
 
 static int amain(void *arg) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     const struct config *config = arg;
     pica_server *server = NULL;
 
-    int rc = pica_async_new(&wake, pica_current_loop(), set_stop, NULL);
-    if (rc < 0) {
-        return rc;
-    }
-    rc = start(&server, config);
+    int rc = start(&server, config);
+    rc = rc < 0 ? rc : pica_async_new(&wake, pica_current_loop(), set_stop, NULL);
     if (rc >= 0) {
-        fflush(stdout);
-        rc = serve(server, config->grace);
+        sigaction(SIGTERM, &action, NULL);
+        sigaction(SIGINT, &action, NULL);
+        rc = announce(server, config);
+        rc = rc < 0 ? rc : serve(server, config->grace);
+        pica_async_free(wake);
     }
     pica_server_release(server);
-    pica_async_free(wake);
     return rc;
 }
 

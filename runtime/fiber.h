@@ -26,14 +26,10 @@ typedef struct pica__fiber {
     pica__context context;
     pica__stack stack;      /* whole usable range; the fiber itself lies at its top */
     pica_task *start;       /* the task to start when this idle fiber is switched to */
-    pica_task *current;     /* the task whose frames are uppermost, while suspended */
     bool own_stack;         /* mapped for one task: unmapped, not pooled */
     void *eh_globals[2];    /* libstdc++'s exception state of this stack */
 #if PICA__ASAN
     void *fake_stack;
-#endif
-#if PICA__TSAN
-    void *tsan_fiber;       /* of what runs here when no task does */
 #endif
 } pica__fiber;
 
@@ -47,20 +43,13 @@ pica__fiber *pica__fiber_new_sized(size_t size, void (*entry)(void *fiber));
 /* Gives the stack back; the fiber must not be running. worker: the present one, or NULL. */
 void pica__fiber_free(struct pica__worker *worker, pica__fiber *fiber);
 
-/* Leaves the running fiber for `to`; commit runs over there. Returns when somebody switches back. */
+/* Leaves the running fiber for `to`; commit runs over there. Returns when somebody
+ * switches back, perhaps on another worker. In the runtime's context (san.h). */
 void pica__fiber_switch(struct pica__worker *worker, pica__fiber *to, pica__commit_fn commit,
                         void *arg);
 /* Runs the commit; every fiber's entry calls it first. */
 void pica__fiber_arrive(void);
-/* As pica__fiber_switch for a fiber that ends: its sanitizer state goes. Does not return. */
-PICA__NORETURN void pica__fiber_switch_final(struct pica__worker *worker, pica__fiber *to,
-                                             pica__commit_fn commit, void *arg);
-
 /* Bytes left on the stack of the fiber that runs on worker. */
 size_t pica__fiber_room(const struct pica__worker *worker);
-
-/* Tells the sanitizer that the current task is now task (NULL: the fiber's own code), where the
- * stack does not change. Nothing without ThreadSanitizer. */
-void pica__fiber_task_switch(struct pica__worker *worker, pica_task *task);
 
 #endif

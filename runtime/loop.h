@@ -59,7 +59,16 @@ struct pica_loop {
     struct {
         pica__lock_t lock;
         pica__link tasks;    /* pica_task.all: tasks at home here that have not ended */
+        uint64_t next_id;    /* under the lock */
+        /* Tasks that were created and that have ended, at home here. Added by whoever creates or ends
+         * one; who waits for the end of all reads every `ended` first and then every `created`, so
+         * that their difference is never less than the tasks alive in between (registry.c). */
+        _Atomic uint64_t created;
+        _Atomic uint64_t ended;
     } registry;
+    /* Task objects at home here, also ended ones that somebody still refers to: they look at the
+     * loop when they go. Added relaxed, subtracted with release; read by close (acquire). */
+    _Atomic uint64_t objects;
 };
 
 int pica__loop_init(pica_loop *loop, struct pica_runtime *rt, unsigned index);

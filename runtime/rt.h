@@ -1,9 +1,10 @@
 /* The runtime object: the workers, what they share, and its life.
  *
- * Life (rt->phase), changed by the controlling thread under rt->control:
+ * Life (rt->phase), changed by the controlling thread, which holds rt->control:
  *     PAUSED -> RUNNING -> PAUSED ... -> CLOSING -> ENDING
  * Workers obey the phase between turns: in PAUSED they sleep on it, in RUNNING and CLOSING they work
- * (in CLOSING no task can be created from outside), in ENDING they leave.
+ * (in CLOSING no task can be created), in ENDING they leave. The word is run * 4 + phase, where run
+ * counts the runs, so that a worker that slept through a whole run still makes its one turn of it.
  */
 #ifndef PICA__RUNTIME_RT_H
 #define PICA__RUNTIME_RT_H
@@ -32,7 +33,7 @@ struct pica_runtime {
     pica__stack_pool *stacks;
     pid_t pid;                /* of the process that made it: a forked child may not use it */
 
-    /* PAUSED..ENDING. Written by the controlling thread (release), read by workers (acquire); also
+    /* run * 4 + PAUSED..ENDING. Written by the controlling thread (release), read by workers (acquire); also
      * the word on which paused workers sleep. */
     _Alignas(PICA__CACHELINE) _Atomic uint32_t phase;
     /* Workers that have seen PAUSED, or have left. Added by workers (acq_rel); the controlling thread
@@ -46,17 +47,16 @@ struct pica_runtime {
     /* A start error of a worker, 0 if there was none. Workers compare-and-swap it once. */
     _Atomic int start_error;
 
-    /* Tasks created and not ended. Added before a task can run, subtracted (acq_rel) when it has
-     * ended; drainers sleep on `drained`. */
-    _Alignas(PICA__CACHELINE) _Atomic uint64_t alive;
-    /* Bumped (release) when alive falls to the number that a drainer waits for. */
-    _Atomic uint32_t drained;
-    /* The number of tasks at which pica_wait_all_tasks or a drain is satisfied, + 1; 0: nobody
-     * waits. */
+    /* Bumped (release) when no task is left; a plain thread sleeps on it. */
+    _Alignas(PICA__CACHELINE) _Atomic uint32_t drained;
+    /* 1 + how many tasks may be left for a drain to be satisfied; 0: nobody waits. Written by drainers
+     * (seq_cst) before they count, read by tasks that end (seq_cst) after they were counted out. */
     _Atomic uint64_t drain_mark;
-    _Atomic uint64_t next_id;
-    /* The first task in the runtime that waits in pica_wait_all_tasks. */
-    _Atomic(pica_future *) drain_future;
+    /* Tasks in pica_wait_all_tasks. */
+    struct {
+        pica__lock_t lock;
+        pica__link waiters;
+    } drain;
 
     pica__idle idle;
     struct {
@@ -66,8 +66,13 @@ struct pica_runtime {
         _Atomic size_t count;
     } shared;
 
-    /* Tasks that could not get a stack: counted so that a returned stack wakes a worker. */
-    _Atomic uint32_t stack_starved;
+    /* Unstarted tasks that found no stack; they go back to the queues when one is given back. */
+    struct {
+        pica__lock_t lock;
+        pica__fifo fifo;                /* pica_task.start */
+        /* Its length. Changed under the lock (seq_cst), read by whoever gives a stack back. */
+        _Atomic uint32_t count;
+    } starved;
     _Atomic uint64_t sockets;
 
     pica_task_error_hook task_error;
@@ -79,12 +84,21 @@ void pica__shared_push(pica_runtime *rt, pica__work *work);
 /* Takes the oldest, or NULL. */
 pica__work *pica__shared_pop(pica_runtime *rt);
 
-/* A task ended: counts it out and wakes whoever drains. */
-void pica__runtime_task_ended(pica_runtime *rt);
+/* A task of this home ended: counts it out and wakes whoever drains. */
+void pica__task_ended(pica_loop *loop);
+/* Not less than the tasks that were alive at some moment during the call. */
+uint64_t pica__runtime_alive(pica_runtime *rt);
 /* Asks every task that has not ended, except one, to end. Any thread. */
 void pica__runtime_cancel_all(pica_runtime *rt, pica_task *except);
 /* A stack went back to the pool. */
 void pica__runtime_stack_freed(pica_runtime *rt);
+/* By a worker about to park: if nothing can ever free a stack, fails the oldest task that has none. */
+void pica__starved_check(pica_runtime *rt);
+/* Puts the tasks that found no stack back into the queues. */
+void pica__runtime_unstarve(pica_runtime *rt);
+static inline uint32_t pica__phase(pica_runtime *rt) {
+    return atomic_load_explicit(&rt->phase, memory_order_acquire) & 3;
+}
 /* 0, or PICA_EFORKED. */
 int pica__runtime_check(const pica_runtime *rt);
 

@@ -20,7 +20,6 @@
 #include "runtime/wait.h"
 
 struct pica__fiber;
-struct pica__runtime;
 
 /* An entry of a loop's FIFO, an inbox or the shared queue. run is called on the loop's stack. */
 typedef struct pica__work {
@@ -32,6 +31,12 @@ typedef struct pica__work {
     } kind;
 } pica__work;
 
+/* A member of a loop's registry. */
+typedef struct pica__registered {
+    pica__link link;
+    uint64_t id;              /* unique in the runtime; 0: the place of somebody who walks the list */
+} pica__registered;
+
 struct pica_task {
     pica_future future;       /* first: a task is a future */
     /* See wait.h. Written by the task's worker, by whoever fires its wait, and by cancellers, all by
@@ -39,7 +44,6 @@ struct pica_task {
     _Atomic uint32_t word;
     bool pinned;              /* constant: runs on the worker of its home loop only */
     bool own_stack;           /* constant: a stack of a size of its own */
-    bool registered;          /* under the registry's lock of its loop */
     pica_fn fn;
     void *arg;
     pica_destroy arg_destroy;
@@ -48,9 +52,8 @@ struct pica_task {
     struct pica__fiber *fiber; /* while suspended: where to switch to */
     pica__work start;         /* linked while in an intrusive queue as unstarted */
     pica__work ready;         /* linked while in an intrusive queue as READY */
-    pica__link all;           /* in the loop's registry of tasks that have not ended */
+    pica__registered all;     /* in the loop's registry of tasks that have not ended */
     char *name;               /* NULL: "Task-<id>", made when it is asked for */
-    uint64_t id;
     size_t stack_size;        /* if own_stack */
     /* What pica_return and pica_fail left; moved into the future at the end. Owner only. */
     void *value;
@@ -72,10 +75,11 @@ bool pica__task_claim(pica_task *task);
 void pica__task_execute(pica_task *task);
 /* Ends a claimed task that never ran, with code. */
 void pica__task_end_unstarted(pica_task *task, int code);
-/* READY -> RUNNING. */
+/* READY -> RUNNING. Acquire only: the release of whoever made it READY goes on through this
+ * read-modify-write to the task's own load (pica__suspend). */
 static inline void pica__task_resume(pica_task *task) {
     atomic_fetch_xor_explicit(&task->word, PICA__TASK_READY ^ PICA__TASK_RUNNING,
-                              memory_order_acq_rel);
+                              memory_order_acquire);
 }
 
 /* Drops a reference; the last one frees. Unlike pica_task_unref it may run anywhere. */

@@ -58,9 +58,13 @@ typedef struct pica__worker {
     int64_t turn_start;       /* ns, when the turn began */
     unsigned ready_pushed;    /* tasks made ready on the loop fiber since the last wake decision */
     bool no_stack;            /* an unstarted task had to stay queued */
+    bool searching;           /* counted in rt->idle.searching */
+    uint32_t seen_phase;      /* rt->phase as last obeyed */
+    uint64_t *seen_steps;     /* each worker's steps at the last look as a watcher */
     pica__random random;
     pthread_t thread;
     char *scratch;            /* 64 KiB for reads, made at first use */
+    void *tsan;               /* the sanitizer's context of this thread (san.h) */
 
     /* --- shared --- */
     /* The task woken last, or NULL. Owner and thieves exchange it, acq_rel. */

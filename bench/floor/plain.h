@@ -3,7 +3,8 @@
  * Readiness is edge triggered: a report means "something happened since the last report". A read
  * that comes back short has emptied the socket, and whatever arrives later is a new edge, so the
  * read that would only say EAGAIN is saved. After a report of a hang-up no further edge will come,
- * so then the socket is read to its end.
+ * so from then on the socket is read to its end. That has to be remembered: the report may come
+ * while bytes wait to be sent, and a ring's next report then says "writable" and nothing else.
  *
  * What the kernel does not take is kept and sent first at the next edge; while it waits, nothing is
  * read, so a client that does not read its answers stops being served instead of filling memory. */
@@ -24,6 +25,7 @@
 struct plain {
     int fd;
     unsigned matched; /* http: see floor_count_heads */
+    bool hung_up;     /* a hang-up or an error was reported */
     char *kept;       /* bytes the kernel did not take yet, or NULL */
     size_t kept_from;
     size_t kept_size;
@@ -104,6 +106,7 @@ static inline bool plain_answer(struct plain *plain, enum floor_mode mode, unsig
  * contained a hang-up or an error. False: the connection is over, the caller closes it. */
 static inline bool plain_serve(struct plain *plain, enum floor_mode mode, unsigned thread,
                                char *buffer, bool hang_up) {
+    plain->hung_up = plain->hung_up || hang_up;
     for (;;) {
         if (plain->kept != NULL) {
             if (!plain_flush(plain)) {
@@ -118,7 +121,7 @@ static inline bool plain_serve(struct plain *plain, enum floor_mode mode, unsign
             if (!plain_answer(plain, mode, thread, buffer, (size_t)n)) {
                 return false;
             }
-            if ((size_t)n < PLAIN_READ_SIZE && !hang_up && plain->kept == NULL) {
+            if ((size_t)n < PLAIN_READ_SIZE && !plain->hung_up && plain->kept == NULL) {
                 return true;
             }
         } else if (n == 0) {

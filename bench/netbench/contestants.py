@@ -5,6 +5,7 @@ import resource
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +15,7 @@ BENCH = os.path.dirname(HERE)
 FLOORS = ("uring_recv", "uring_poll", "epoll")
 NAMES = ("pica",) + FLOORS + ("tokio",)
 READY_S = 30
+STOP_S = 30
 CONTROL = "control"  # the name under which the second instance of the reference is recorded
 
 
@@ -73,6 +75,7 @@ class Server:
         line, environment = command(name, workload, threads, build)
         self.name = name
         self.buffer = b""
+        self.port = 0
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen(list(prefix) + line, env=environment,
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -132,13 +135,26 @@ class Server:
         os.kill(self.pid, signal.SIGUSR1)
         return [int(word) for word in self.line_starting("served").split()[1:]]
 
+    def poke(self):
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            pass  # it has closed its listener: it is on its way
+
     def stop(self):
-        """Ends it, and returns its status."""
+        """Ends it, and returns its status.
+
+        A connection follows the signal: valgrind delivers none while io_uring_enter waits.
+        """
         if self.process.poll() is None:
             self.process.terminate()
-        try:
-            self.process.wait(READY_S)
-        except subprocess.TimeoutExpired:
+        for _ in range(STOP_S):
+            try:
+                self.process.wait(1)
+                break
+            except subprocess.TimeoutExpired:
+                self.poke()
+        else:
             self.process.kill()
             self.process.wait()
         self.process.stdout.close()

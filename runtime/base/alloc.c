@@ -178,7 +178,7 @@ void pica__free(void *p, size_t size) {
     }
 }
 
-/* What a user's function is asked for: room to move up to the alignment, and the start's address. */
+/* What a user's function is asked for: room to move up to the alignment, and for the start. */
 static inline size_t padded(size_t align, size_t size) {
     return size + align + sizeof(void *);
 }

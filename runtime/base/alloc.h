@@ -6,8 +6,8 @@
  * symbols: the library itself links no allocator), else malloc, realloc and free. Since the choice
  * never changes, memory of one family never meets the free of another.
  *
- * Sizes are passed back on free, which sized deallocation makes cheaper; they must be the ones asked
- * for. Every function may be called from any thread. Failure is NULL.
+ * Sizes are passed back on free, which sized deallocation makes cheaper; they must be the ones
+ * asked for. Every function may be called from any thread. Failure is NULL.
  */
 #ifndef PICA__RUNTIME_BASE_ALLOC_H
 #define PICA__RUNTIME_BASE_ALLOC_H
@@ -29,7 +29,7 @@ void *pica__realloc(void *p, size_t old, size_t size);
 /* NULL is allowed. */
 void pica__free(void *p, size_t size);
 
-/* Zeroed memory whose address is a multiple of `align`, a power of two of at least sizeof(void *). */
+/* Zeroed memory at a multiple of `align`, a power of two of at least sizeof(void *). */
 void *pica__zalloc_aligned(size_t align, size_t size);
 void pica__free_aligned(void *p, size_t align, size_t size);
 

@@ -18,8 +18,7 @@
 #define PICA__NOINLINE __attribute__((noinline))
 #define PICA__NORETURN __attribute__((noreturn))
 #define PICA__COLD __attribute__((cold))
-#define PICA__PRINTF(fmt_index, args_index) \
-    __attribute__((format(printf, fmt_index, args_index)))
+#define PICA__PRINTF(fmt_index, args_index) __attribute__((format(printf, fmt_index, args_index)))
 
 /* The object of `type` whose `member` is at `ptr`. */
 #define PICA__CONTAINER_OF(ptr, type, member) \

@@ -36,10 +36,10 @@ struct word {
 struct variable {
     const char *name;
     enum kind kind;
-    uint64_t min, max;         /* NUMBER and SIZE */
-    const struct word *words;  /* CHOICE and LIST, ended by a NULL name */
-    uint64_t initial;          /* the value when it is not set */
-    const char *initial_text;  /* how the default is described */
+    uint64_t min, max;        /* NUMBER and SIZE */
+    const struct word *words; /* CHOICE and LIST, ended by a NULL name */
+    uint64_t initial;         /* the value when it is not set */
+    const char *initial_text; /* how the default is described */
     const char *help;
     void (*set)(pica__config *c, uint64_t value);
 };
@@ -58,10 +58,12 @@ static const struct word debug_keys[] = {
 };
 
 static const struct word features[] = {
-    {"multishot-accept", PICA__WITHOUT_MULTISHOT_ACCEPT, "one accept operation for many connections"},
+    {"multishot-accept", PICA__WITHOUT_MULTISHOT_ACCEPT,
+     "one accept operation for many connections"},
     {"multishot-poll", PICA__WITHOUT_MULTISHOT_POLL, "one poll operation for many events"},
     {"defer-taskrun", PICA__WITHOUT_DEFER_TASKRUN, "completions run only when the owner asks"},
-    {"submit-all", PICA__WITHOUT_SUBMIT_ALL, "a refused operation does not hold back the next ones"},
+    {"submit-all", PICA__WITHOUT_SUBMIT_ALL,
+     "a refused operation does not hold back the next ones"},
     {"cqsize", PICA__WITHOUT_CQSIZE, "a completion queue larger than twice the submission queue"},
     {"no-iowait", PICA__WITHOUT_NO_IOWAIT, "an idle worker is not counted as waiting for a disk"},
     {"ext-arg", PICA__WITHOUT_EXT_ARG, "a time-out as an argument of the wait"},
@@ -201,7 +203,8 @@ void pica__env_write_help(int fd) {
         const struct variable *v = &variables[i];
         char allowed[400];
         allowed_text(allowed, sizeof allowed, v);
-        dprintf(fd, "  %s: %s; default: %s\n      %s\n", v->name, allowed, v->initial_text, v->help);
+        dprintf(fd, "  %s: %s; default: %s\n      %s\n", v->name, allowed, v->initial_text,
+                v->help);
         for (const struct word *w = v->words; v->kind == LIST && w->name != NULL; w++) {
             dprintf(fd, "      %-22s %s\n", w->name, w->help);
         }
@@ -213,13 +216,14 @@ void pica__env_write_help(int fd) {
 }
 
 void pica__env_write_markdown(int fd) {
-    dprintf(fd, "# Environment variables\n\n"
-                "Written by `tools/env_docs` from the table in `runtime/base/env.c`; do not edit.\n\n"
-                "A value outside its range is an error: the runtime does not start, and the log\n"
-                "names the variable, the value and what is allowed. An option that the program\n"
-                "sets wins over the environment. A program that runs with more rights than its\n"
-                "user (set-user-ID) ignores these variables.\n\n"
-                "| Variable | Allowed | Default | Meaning |\n|---|---|---|---|\n");
+    dprintf(fd,
+            "# Environment variables\n\n"
+            "Written by `tools/env_docs` from the table in `runtime/base/env.c`; do not edit.\n\n"
+            "A value outside its range is an error: the runtime does not start, and the log\n"
+            "names the variable, the value and what is allowed. An option that the program\n"
+            "sets wins over the environment. A program that runs with more rights than its\n"
+            "user (set-user-ID) ignores these variables.\n\n"
+            "| Variable | Allowed | Default | Meaning |\n|---|---|---|---|\n");
     for (size_t i = 0; i < VARIABLES; i++) {
         const struct variable *v = &variables[i];
         char allowed[400];
@@ -308,7 +312,8 @@ static bool parse_without(pica__config *c, const char *text, size_t len) {
         if (w == NULL) {
             char names[400];
             join(names, sizeof names, features, ", ");
-            pica__log(PICA_LOG_ERROR, "PICA_DEBUG: without=%.*s: allowed is one or more, joined by +, of %s",
+            pica__log(PICA_LOG_ERROR,
+                      "PICA_DEBUG: without=%.*s: allowed is one or more, joined by +, of %s",
                       (int)n, text, names);
             return false;
         }

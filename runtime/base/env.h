@@ -46,8 +46,8 @@ typedef struct pica__config {
 } pica__config;
 
 /*
- * Fills `c` from defaults and environment. 0, or -EINVAL after logging an error that names variable,
- * value and what is allowed (then *c is unspecified). Also sets the log's threshold. Reads the
+ * Fills `c` from defaults and environment. 0, or -EINVAL after logging an error that names
+ * variable, value and what is allowed (then *c is unspecified). Also sets the log's threshold. Reads the
  * environment, so no other thread may be changing it.
  */
 int pica__config_from_env(pica__config *c);

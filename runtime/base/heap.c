@@ -1,7 +1,7 @@
 /*
  * The 4-ary heap. See heap.h.
  *
- * Invariants: entries[i] is not before its parent entries[(i - 1) / 4]; entries[i].node->index is i.
+ * Invariants: entries[i] is not before its parent, entries[(i - 1) / 4]; its node->index is i.
  * Places are filled by moving a hole, so that each step writes one entry instead of swapping two.
  */
 #include "runtime/base/heap.h"
@@ -75,8 +75,8 @@ static int resize(pica__heap *h, size_t capacity) {
     if (capacity > SIZE_MAX / sizeof *h->entries) {
         return -ENOMEM;
     }
-    pica__heap_entry *entries = pica__realloc(h->entries, h->capacity * sizeof *entries,
-                                              capacity * sizeof *entries);
+    pica__heap_entry *entries =
+        pica__realloc(h->entries, h->capacity * sizeof *entries, capacity * sizeof *entries);
     if (entries == NULL) {
         return -ENOMEM;
     }

@@ -20,9 +20,9 @@
 #define PICA__HEAP_OUT SIZE_MAX
 
 typedef struct pica__heap_node {
-    int64_t when;  /* the key, by the caller; constant while in a heap */
-    uint64_t seq;  /* given by pica__heap_push() */
-    size_t index;  /* place in the array, or PICA__HEAP_OUT */
+    int64_t when; /* the key, by the caller; constant while in a heap */
+    uint64_t seq; /* given by pica__heap_push() */
+    size_t index; /* place in the array, or PICA__HEAP_OUT */
 } pica__heap_node;
 
 typedef struct pica__heap_entry {

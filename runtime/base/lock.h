@@ -4,7 +4,7 @@
  * Rules: hold it for a bounded, small number of instructions; never suspend a task, call the user's
  * code, allocate or make a system call that can block while it is held. Not recursive, not fair.
  * It belongs to no thread, so that a critical section may even end in another context than the one
- * it began in. Waiting goes through pica__relax(), so a holder that lost its processor gets it back.
+ * it began in. Waiting goes through pica__relax(), so a holder that lost its processor gets one.
  */
 #ifndef PICA__RUNTIME_BASE_LOCK_H
 #define PICA__RUNTIME_BASE_LOCK_H

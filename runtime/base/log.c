@@ -54,7 +54,8 @@ void pica__log(int level, const char *fmt, ...) {
     }
     /* The line is made whole here, "pica: LEVEL: " in front, and the hook gets its tail. */
     char line[1024];
-    size_t start = fitted(snprintf(line, sizeof line, "pica: %s: ", level_name(level)), sizeof line);
+    size_t start =
+        fitted(snprintf(line, sizeof line, "pica: %s: ", level_name(level)), sizeof line);
     size_t room = sizeof line - start - 1; /* one byte is kept for the newline */
     va_list args;
     va_start(args, fmt);

@@ -99,6 +99,9 @@ static uintptr_t stack_pointer(const void *context) {
 #endif
 }
 
+#define BELOW_SP ((uintptr_t)1024)
+#define LARGEST_FRAME ((uintptr_t)16 << 20)
+
 static void report(uintptr_t fault, const struct pica__stack_slot *slot, const void *context) {
     char name[128] = "";
     pica__overflow_namer *namer = atomic_load_explicit(&task_namer, memory_order_acquire);
@@ -107,15 +110,17 @@ static void report(uintptr_t fault, const struct pica__stack_slot *slot, const v
         name[sizeof name - 1] = '\0';
     }
     /*
-     * Is it the task's own guard? Then the stack pointer is in this stack or, behind one large frame,
-     * a little below it, and the fault is not far below the stack pointer (calls and the red zone).
+     * Did the running code use up its own stack? Then the fault is near the stack pointer: inside a
+     * frame just made, or a little below the stack pointer, which a call, the red zone of x86-64 and
+     * the store that makes a frame on aarch64 use before it moves. Otherwise a stray pointer of another
+     * task hit the guard.
      */
     uintptr_t sp = stack_pointer(context);
-    bool own = sp <= slot->start + slot->size && sp <= fault + 256 && fault - sp < slot->size;
-    own = own || (sp > fault && sp - fault <= 256);
+    bool own = sp >= fault ? sp - fault <= BELOW_SP : fault - sp < LARGEST_FRAME;
 
     struct line line = {.length = 0};
-    add(&line, own ? "pica: stack overflow in task '" : "pica: access to another stack's guard in task '");
+    add(&line, own ? "pica: stack overflow" : "pica: access to another stack's guard");
+    add(&line, " in task '");
     add(&line, name[0] != '\0' ? name : "?");
     add(&line, "' (fault 0x");
     add_number(&line, fault, 16);
@@ -136,16 +141,19 @@ static void set_default(int sig) {
     (void)sigaction(sig, &action, NULL);
 }
 
-/* True if the signal was raised by an instruction, which is executed again when the handler returns. */
-static bool is_fault(const siginfo_t *info) {
-    return info->si_code > 0 && info->si_code != SI_KERNEL;
+/*
+ * True if an instruction raised the signal, so that it is raised again when the handler returns; false
+ * if it was sent (by a process, or by the kernel about memory that nobody has touched yet).
+ */
+static bool is_fault(int sig, const siginfo_t *info) {
+    return info->si_code > 0 && !(sig == SIGBUS && info->si_code == BUS_MCEERR_AO);
 }
 
 /* Does what the kernel would do if the action were SIG_DFL. */
 static void act_default(int sig, const siginfo_t *info) {
     set_default(sig);
-    if (info->si_code <= 0) {
-        /* Sent by somebody: send it on. It is blocked now and arrives when the handler returns. */
+    if (!is_fault(sig, info)) {
+        /* Send it on. It is blocked now and arrives when the handler returns. */
         (void)syscall(SYS_tgkill, getpid(), (pid_t)syscall(SYS_gettid), sig);
     }
 }
@@ -160,7 +168,7 @@ static void act_previous(int sig, siginfo_t *info, void *context, struct previou
     }
     if (action->sa_handler == SIG_IGN) {
         /* The kernel ignores a sent signal, but never a fault. */
-        if (info->si_code > 0) {
+        if (is_fault(sig, info)) {
             act_default(sig, info);
         }
         return;
@@ -185,7 +193,7 @@ static void on_fault(int sig, siginfo_t *info, void *context) {
     int saved_errno = errno;
     struct pica__stack_slot slot;
     uintptr_t fault = (uintptr_t)info->si_addr;
-    if (is_fault(info) && pica__stack_find(info->si_addr, &slot) &&
+    if (is_fault(sig, info) && pica__stack_find(info->si_addr, &slot) &&
         fault - slot.start < slot.guard) {
         report(fault, &slot, context);
         set_default(sig);
@@ -218,7 +226,11 @@ static PICA__NOINLINE int install_one(size_t i) {
     if (sigaction(signals[i], NULL, &old) != 0) {
         return -errno;
     }
-    if (is_ours(&old) || chain.buried[i]) {
+    if (is_ours(&old)) {
+        chain.buried[i] = false;
+        return 0;
+    }
+    if (chain.buried[i]) {
         return 0;
     }
     /* Before ours is in place, so that no fault finds nothing. */
@@ -333,8 +345,12 @@ void pica__overflow_thread_leave(void *altstack) {
     stack_t now;
     /* Only if it is still ours: the thread's owner may have set another one meanwhile. */
     if (sigaltstack(NULL, &now) == 0 && now.ss_sp == alt->ours.ss_sp) {
-        int rc = sigaltstack(&alt->before, NULL);
-        PICA__CHECK(rc == 0);
+        if (sigaltstack(&alt->before, NULL) != 0) {
+            stack_t none;
+            memset(&none, 0, sizeof none);
+            none.ss_flags = SS_DISABLE;
+            (void)sigaltstack(&none, NULL);
+        }
     }
     munmap(alt->start, alt->size);
 }

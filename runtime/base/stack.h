@@ -2,12 +2,13 @@
  * Stacks: guarded pieces of address space of which only the touched pages cost memory.
  *
  *     start            lo                              hi  slot  top
- *     |----- guard ----|------------ usable -----------|----|----|     one stack: `stack_size` bytes
- *                                                           `- colour: 0 to 31 cache lines
+ *     |----- guard ----|------------ usable -----------|----|----|     one stack
+ *                                                           `- colour: 0 to 15 cache lines
  *
  * `hi` lies in the topmost page, so that a shallow task touches one page; it differs from stack to
  * stack by whole cache lines ("colour"), since page-aligned stacks would compete for the same few
- * sets of the first-level cache. The two words above `hi` belong to this layer.
+ * sets of the first-level cache. For the same reason a stack is made one page larger than asked for
+ * where that makes its number of pages odd. The two words above `hi` belong to this layer.
  *
  * A pool holds stacks of one size in slabs: mappings of many stacks side by side. The first slab has
  * 16 stacks; each further one has as many as all before it together, up to 4 GiB of address space,
@@ -39,7 +40,7 @@ typedef struct pica__stack_pool pica__stack_pool;
 #define PICA__STACK_NO_DONTDUMP 2u      /* all slabs go into core dumps */
 
 struct pica__stack_config {
-    size_t stack_size; /* address space per stack, guard included; rounded up to pages */
+    size_t stack_size; /* address space per stack, guard included; rounded up to pages, see above */
     size_t guard_size; /* rounded up to pages; 0: 64 KiB, but at most a quarter of the stack */
     size_t max_stacks; /* how many may exist at once, idle ones included; 0: no limit */
     unsigned disable;

@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -51,9 +50,12 @@ static PICA__NOINLINE int sys_mprotect(void *start, size_t size, int prot) {
     return mprotect(start, size, prot) == 0 ? 0 : -errno;
 }
 
-/* True if the kernel cannot write to addr. What it would write is the thread's signal mask. */
+/*
+ * True if the kernel cannot write to addr. What it would write is the number of the processor; calls
+ * that valgrind answers itself, such as those about signals, would make valgrind fault instead.
+ */
 static PICA__NOINLINE bool is_guarded(void *addr) {
-    return syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, addr, (size_t)8) == -1 && errno == EFAULT;
+    return syscall(SYS_getcpu, addr, NULL, NULL) == -1 && errno == EFAULT;
 }
 
 static bool install_mark(char *start, size_t size) {

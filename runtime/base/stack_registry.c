@@ -20,7 +20,7 @@
 
 struct pica__stack_range {
     /*
-     * All five are written by the holder of registry.lock and read by anybody. Writer: seq odd
+     * All six are written by the holder of registry.lock and read by anybody. Writer: seq odd
      * (relaxed), fields (release), seq even (release). Reader: seq (acquire), fields (acquire), seq
      * (relaxed). A reader that sees a new field therefore also sees the odd number before it, and
      * one that saw the even number sees the fields before it. lo == 0: unused.
@@ -30,6 +30,7 @@ struct pica__stack_range {
     _Atomic uintptr_t hi;
     _Atomic size_t stride;
     _Atomic size_t guard;
+    _Atomic size_t size;
     pica__stack_range *next_free; /* under registry.lock */
 };
 
@@ -82,19 +83,20 @@ static pica__stack_range *take_record(void) {
     return NULL;
 }
 
-static void set_record(pica__stack_range *r, uintptr_t lo, uintptr_t hi, size_t stride,
-                       size_t guard) {
+static void set_record(pica__stack_range *r, uintptr_t lo, uintptr_t hi,
+                       const struct pica__stack_geometry *geo) {
     unsigned seq = atomic_load_explicit(&r->seq, memory_order_relaxed);
     atomic_store_explicit(&r->seq, seq + 1, memory_order_relaxed);
     atomic_store_explicit(&r->lo, lo, memory_order_release);
     atomic_store_explicit(&r->hi, hi, memory_order_release);
-    atomic_store_explicit(&r->stride, stride, memory_order_release);
-    atomic_store_explicit(&r->guard, guard, memory_order_release);
+    atomic_store_explicit(&r->stride, geo->stride, memory_order_release);
+    atomic_store_explicit(&r->guard, geo->guard, memory_order_release);
+    atomic_store_explicit(&r->size, geo->size, memory_order_release);
     atomic_store_explicit(&r->seq, seq + 2, memory_order_release);
 }
 
-pica__stack_range *pica__stack_register(const void *start, size_t count, size_t stride,
-                                        size_t guard) {
+pica__stack_range *pica__stack_register(const void *start, size_t count,
+                                        const struct pica__stack_geometry *geo) {
     struct chunk *spare = NULL;
     pica__lock(&registry.lock);
     pica__stack_range *r = take_record();
@@ -113,7 +115,7 @@ pica__stack_range *pica__stack_register(const void *start, size_t count, size_t 
         }
     }
     if (r != NULL) {
-        set_record(r, (uintptr_t)start, (uintptr_t)start + count * stride, stride, guard);
+        set_record(r, (uintptr_t)start, (uintptr_t)start + count * geo->stride, geo);
     }
     pica__unlock(&registry.lock);
     if (spare != NULL) {
@@ -125,7 +127,8 @@ pica__stack_range *pica__stack_register(const void *start, size_t count, size_t 
 void pica__stack_unregister(pica__stack_range *range) {
     pica__lock(&registry.lock);
     PICA__CHECK(atomic_load_explicit(&range->lo, memory_order_relaxed) != 0);
-    set_record(range, 0, 0, 0, 0);
+    const struct pica__stack_geometry none = {0};
+    set_record(range, 0, 0, &none);
     range->next_free = registry.free;
     registry.free = range;
     pica__unlock(&registry.lock);
@@ -149,11 +152,12 @@ static bool find_in(const pica__stack_range *r, uintptr_t addr, struct pica__sta
     }
     size_t stride = atomic_load_explicit(&r->stride, memory_order_acquire);
     size_t guard = atomic_load_explicit(&r->guard, memory_order_acquire);
+    size_t size = atomic_load_explicit(&r->size, memory_order_acquire);
     if (seq % 2 != 0 || seq != atomic_load_explicit(&r->seq, memory_order_relaxed)) {
         return false;
     }
     slot->start = addr - (addr - lo) % stride;
-    slot->size = stride;
+    slot->size = size;
     slot->guard = guard;
     return true;
 }

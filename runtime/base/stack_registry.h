@@ -16,16 +16,23 @@ typedef struct pica__stack_range pica__stack_range;
 /* One stack as pica__stack_find() reports it: [start, start + guard) is its guard. */
 struct pica__stack_slot {
     uintptr_t start;
-    size_t size; /* guard included */
+    size_t size; /* as asked for, guard included; for messages */
     size_t guard;
 };
 
+/* How the stacks of a range lie side by side. */
+struct pica__stack_geometry {
+    size_t stride; /* from one to the next */
+    size_t guard;  /* the low end of each */
+    size_t size;   /* what the user asked for */
+};
+
 /*
- * Enters `count` stacks of `stride` bytes each, the first at `start`. NULL: no memory. Any thread,
- * not from a signal handler.
+ * Enters `count` stacks, the first at `start`. NULL: no memory. Any thread, not from a signal
+ * handler.
  */
-pica__stack_range *pica__stack_register(const void *start, size_t count, size_t stride,
-                                        size_t guard);
+pica__stack_range *pica__stack_register(const void *start, size_t count,
+                                        const struct pica__stack_geometry *geo);
 
 /* Takes the range out, before its memory is unmapped. Any thread, not from a signal handler. */
 void pica__stack_unregister(pica__stack_range *range);

@@ -110,6 +110,10 @@ PICA__NOINLINE int pica__sys_unlink(const char *path) {
     return int_result(unlink(path));
 }
 
+PICA__NOINLINE int pica__sys_chmod(const char *path, unsigned mode) {
+    return int_result(chmod(path, (mode_t)mode));
+}
+
 PICA__NOINLINE int pica__sys_lstat(const char *path, struct stat *st) {
     return int_result(lstat(path, st));
 }

@@ -2,8 +2,8 @@
  * System calls that return -errno instead of setting errno.
  *
  * They are functions out of line for a reason: compilers compute the address of the thread-local
- * errno once per function and keep it, also across a switch of stacks, after which a task may run on
- * another thread. A function that suspends must therefore never name errno itself; here the address
+ * errno once per function and keep it, also across a switch of stacks, after which a task may run
+ * on another thread. A function that suspends must therefore never name errno itself; here the address
  * is computed and used within one call that never switches.
  *
  * All of them return 0 or more on success and -errno on failure. None restarts after EINTR, and
@@ -39,11 +39,12 @@ int pica__sys_setsockopt(int fd, int level, int name, const void *value, unsigne
 int pica__sys_getsockname(int fd, struct sockaddr *addr, unsigned *len);
 int pica__sys_getpeername(int fd, struct sockaddr *addr, unsigned *len);
 
-/* The descriptor is gone whatever this returns (Linux closes it even on EINTR): never call twice. */
+/* The descriptor is gone whatever this returns, also on EINTR: never call it twice. */
 int pica__sys_close(int fd);
 int pica__sys_eventfd(unsigned count, int flags);
 int pica__sys_fcntl(int fd, int command, long arg);
 int pica__sys_unlink(const char *path);
+int pica__sys_chmod(const char *path, unsigned mode);
 int pica__sys_lstat(const char *path, struct stat *st);
 
 #endif

@@ -34,7 +34,7 @@ fi
 
 for test in context stack; do
     echo "== $test"
-    aarch64-linux-gnu-gcc $flags "tests/unit/test_$test.c" $objects -o "$output/test_$test" -pthread
+    aarch64-linux-gnu-gcc $flags "tests/unit/test_$test.c" $objects -o "$output/test_$test" -pthread -lm
     # Emulation is some ten times slower than the processor.
     PT_TIMEOUT_SCALE=${PT_TIMEOUT_SCALE:-10} qemu-aarch64 -L "$sysroot" "$output/test_$test"
 done

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The shared library shows exactly its public functions, under the version node.
 
-Usage: symbols.py --nm NM --headers INCLUDE LIBRARY. Fails on a symbol that is not pica_..., on one
+Usage: symbols.py --readelf R --headers INCLUDE LIBRARY. Fails on a symbol that is not pica_..., on one
 without the version PICA_0, and on a function that the headers declare with PICA_API and the library lacks,
 or that the library shows and no header declares.
 """
@@ -17,12 +17,16 @@ VERSION = "PICA_0"
 DECLARATION = re.compile(r"\bPICA_API\b[^;{]*?\b(pica_\w+)\s*\(", re.S)
 
 
-def exported(nm, library):
+def exported(readelf, library):
     """The dynamic symbols that the library defines, as (name, version)."""
-    out = subprocess.run([nm, "-D", "--defined-only", "--with-symbol-versions", library],
+    out = subprocess.run([readelf, "--wide", "--dyn-syms", library],
                          check=True, text=True, capture_output=True).stdout
     for line in out.splitlines():
-        name, _, version = line.split()[-1].partition("@")
+        # Num: Value Size Type Bind Vis Ndx Name@@Version
+        fields = line.split()
+        if len(fields) < 8 or not fields[0].rstrip(":").isdigit() or fields[6] == "UND":
+            continue
+        name, _, version = fields[7].partition("@")
         yield name, version.lstrip("@")
 
 
@@ -57,11 +61,11 @@ def faults_of(symbols, names):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--nm", default="nm")
+    parser.add_argument("--readelf", default="readelf")
     parser.add_argument("--headers", type=pathlib.Path, required=True)
     parser.add_argument("library")
     args = parser.parse_args()
-    symbols = list(exported(args.nm, args.library))
+    symbols = list(exported(args.readelf, args.library))
     faults = list(faults_of(symbols, declared(args.headers)))
     print("\n".join(faults))
     print(f"{len(symbols)} symbols, {len(faults)} faults")

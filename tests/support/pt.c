@@ -260,7 +260,8 @@ static bool wait_ended(pid_t pid, double seconds) {
     for (;;) {
         siginfo_t info = {0};
         /* WNOWAIT: the process stays a zombie, so its group's number cannot be used again yet. */
-        if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid) {
+        if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+            info.si_pid == pid) {
             return true;
         }
         double left = end - now_seconds();

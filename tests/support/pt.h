@@ -21,6 +21,10 @@
 
 #include <stdbool.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Seconds, if a case does not say otherwise. */
 #define PT_DEFAULT_TIMEOUT 30.0
 
@@ -33,13 +37,13 @@ struct pt_case {
     struct pt_case *next;
 };
 
-#define PT__CASE(name_, timeout_, hidden_)                                               \
-    static void pt_run_##name_(void);                                                    \
-    static struct pt_case pt_case_##name_ = {#name_, pt_run_##name_, timeout_, hidden_,  \
-                                             __LINE__, (struct pt_case *)0};             \
-    __attribute__((constructor)) static void pt_add_##name_(void) {                      \
-        pt_add(&pt_case_##name_);                                                        \
-    }                                                                                    \
+#define PT__CASE(name_, timeout_, hidden_)                                                  \
+    static void pt_run_##name_(void);                                                       \
+    static struct pt_case pt_case_##name_ = {#name_,  pt_run_##name_, timeout_,             \
+                                             hidden_, __LINE__,       (struct pt_case *)0}; \
+    __attribute__((constructor)) static void pt_add_##name_(void) {                         \
+        pt_add(&pt_case_##name_);                                                           \
+    }                                                                                       \
     static void pt_run_##name_(void)
 
 /* PT_TEST(name) { ... } defines a case; returning from it ends it. */
@@ -85,5 +89,9 @@ static inline bool pt_check(bool held, const char *file, int line, const char *e
 unsigned pt_failures(void);
 /* What a time limit inside a test should be multiplied by: PT_TIMEOUT_SCALE and sanitizers. */
 double pt_time_scale(void);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -1,0 +1,397 @@
+/* An HTTP/1.1 server: one task for each connection, the parser is llhttp.
+ *
+ *     pica-http-server [--host ADDRESS] [--port PORT] [--idle SECONDS] [--grace SECONDS]
+ *     curl http://127.0.0.1:PORT/                            Hello, World!
+ *     curl --data-binary @FILE http://127.0.0.1:PORT/echo    the body back, up to 1 MiB
+ *
+ * Prints "listening PORT"; port 0, the default, lets the kernel choose.
+ *
+ * Requests that came in one read are answered with one send (cork, uncork). The parser eats the
+ * bytes where the reader has them, so an idle connection holds no buffer. Every wait has a limit:
+ * --idle seconds for the next bytes, for the whole of a request's head, and for a client that does
+ * not read. SIGTERM or SIGINT: no new connections, and every connection's task is cancelled, which
+ * here means "be done soon": requests in flight are answered with Connection: close, idle
+ * connections end. After --grace seconds the rest is cancelled for good. The exit code is 0; a
+ * second signal kills. */
+#include <pica.h>
+
+#include <llhttp.h>
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_HEAD = 16 << 10, MAX_BODY = 1 << 20 };
+/* Seconds for the peer to read its last answer, and for a request that crossed our end. */
+static const double linger_time = 1.0, last_look = 0.1;
+
+static const char *host = "127.0.0.1";
+static unsigned port;
+static double idle = 30.0;
+static double grace = 5.0;
+static atomic_bool draining; /* written by amain, read by every connection */
+
+enum phase { BETWEEN, IN_HEAD, IN_BODY };
+
+struct conn {
+    llhttp_t parser; /* first: the callbacks get its address */
+    pica_reader *reader;
+    pica_writer *writer;
+    const char *mark; /* where the present request's head begins in the bytes being parsed */
+    size_t head;      /* bytes of it that came in earlier reads */
+    char *body;       /* of MAX_BODY bytes while a body for /echo comes in, else NULL */
+    size_t body_size;
+    double deadline;    /* of a head that came in part; 0: none */
+    const char *refuse; /* the status with which the parser was stopped */
+    int error;          /* of a write */
+    char url[8];        /* its beginning, enough for the paths we know */
+    uint8_t url_size;
+    uint8_t expect_match; /* letters of "expect" that the present header's name has matched */
+    uint8_t phase;
+    bool expect;  /* the client waits for "100 Continue" */
+    bool closing; /* nothing after the last answer */
+    bool told;    /* the first cancel was seen */
+};
+
+/* The answer that most requests get, in one piece. */
+static const char hello[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+                            "Content-Length: 13\r\n\r\nHello, World!";
+
+static void put(struct conn *c, const char *data, size_t size) {
+    int rc = pica_writer_write(c->writer, data, size);
+    c->error = rc < 0 ? rc : c->error;
+}
+
+/* status may carry headers behind it. */
+static void answer(struct conn *c, const char *status, const char *body, size_t size) {
+    const char *connection = c->parser.http_minor == 0 ? "Connection: keep-alive\r\n" : "";
+    char head[256];
+
+    int n = snprintf(head, sizeof(head), "HTTP/1.1 %s\r\nContent-Length: %zu\r\n%s\r\n", status,
+                     size, c->closing ? "Connection: close\r\n" : connection);
+    put(c, head, (size_t)n);
+    if (size > 0 && c->parser.method != HTTP_HEAD) {
+        put(c, body, size);
+    }
+}
+
+static bool path_is(const struct conn *c, const char *path, size_t size) {
+    return c->url_size >= size && memcmp(c->url, path, size) == 0 &&
+           (c->url_size == size || c->url[size] == '?');
+}
+
+static bool is_echo(const struct conn *c) {
+    return c->parser.method == HTTP_POST && path_is(c, "/echo", 5);
+}
+
+static void route(struct conn *c) {
+    bool get = c->parser.method == HTTP_GET || c->parser.method == HTTP_HEAD;
+
+    if (is_echo(c)) {
+        answer(c, "200 OK\r\nContent-Type: application/octet-stream", c->body, c->body_size);
+        free(c->body);
+        c->body = NULL;
+    } else if (path_is(c, "/echo", 5)) {
+        answer(c, "405 Method Not Allowed\r\nAllow: POST", "", 0);
+    } else if (!path_is(c, "/", 1)) {
+        answer(c, "404 Not Found\r\nContent-Type: text/plain", "Not Found\n", 10);
+    } else if (!get) {
+        answer(c, "405 Method Not Allowed\r\nAllow: GET, HEAD", "", 0);
+    } else {
+        answer(c, "200 OK\r\nContent-Type: text/plain", "Hello, World!", 13);
+    }
+}
+
+/* Stops the parser, which returns what this returns; the answer follows then. */
+static int refuse(struct conn *c, const char *status) {
+    c->refuse = status;
+    return -1;
+}
+
+/* Counts the head as far as end. */
+static int check_head(struct conn *c, const char *end) {
+    bool fits = c->head + (size_t)(end - c->mark) <= MAX_HEAD;
+    return fits ? 0 : refuse(c, "431 Request Header Fields Too Large");
+}
+
+/* The parser's callbacks. They run inside llhttp_execute; what they write is corked. */
+
+static int on_message_begin(llhttp_t *parser) {
+    struct conn *c = (struct conn *)parser;
+    c->phase = IN_HEAD;
+    c->mark = NULL;
+    c->head = 0;
+    c->body_size = 0;
+    c->url_size = 0;
+    c->expect_match = 0;
+    c->expect = false;
+    return 0;
+}
+
+/* As names and values below, it may come in pieces, when it is spread over two reads. */
+static int on_url(llhttp_t *parser, const char *at, size_t size) {
+    struct conn *c = (struct conn *)parser;
+    if (c->mark == NULL) {
+        c->mark = at;
+    }
+    for (size_t i = 0; i < size && c->url_size < sizeof(c->url); i++) {
+        c->url[c->url_size++] = at[i];
+    }
+    return check_head(c, at + size);
+}
+
+static int on_header_field(llhttp_t *parser, const char *at, size_t size) {
+    static const char expect[] = "expect"; /* its final zero matches nothing: a longer name */
+    struct conn *c = (struct conn *)parser;
+    for (size_t i = 0; i < size && c->expect_match < sizeof(expect); i++) {
+        bool same = (at[i] | 0x20) == expect[c->expect_match];
+        c->expect_match = same ? (uint8_t)(c->expect_match + 1) : sizeof(expect);
+    }
+    return 0;
+}
+
+static int on_header_value(llhttp_t *parser, const char *at, size_t size) {
+    struct conn *c = (struct conn *)parser;
+    c->expect |= c->expect_match == 6;
+    c->expect_match = 0;
+    return c->phase == IN_HEAD ? check_head(c, at + size) : 0;
+}
+
+static int on_headers_complete(llhttp_t *parser) {
+    struct conn *c = (struct conn *)parser;
+    c->phase = IN_BODY;
+    c->deadline = 0;
+    parser->upgrade = 0; /* no other protocol is spoken here: an answer in HTTP/1.1 declines */
+    if (parser->content_length > MAX_BODY) {
+        return refuse(c, "413 Content Too Large");
+    }
+    bool body = (parser->flags & F_CHUNKED) != 0 || parser->content_length > 0;
+    if (body && c->expect && parser->http_minor > 0) {
+        put(c, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+    }
+    return 0;
+}
+
+static int on_body(llhttp_t *parser, const char *at, size_t size) {
+    struct conn *c = (struct conn *)parser;
+    if (size > MAX_BODY - c->body_size) {
+        return refuse(c, "413 Content Too Large");
+    }
+    if (is_echo(c)) {
+        if (c->body == NULL && (c->body = malloc(MAX_BODY)) == NULL) {
+            return refuse(c, "503 Service Unavailable");
+        }
+        memcpy(c->body + c->body_size, at, size);
+    }
+    c->body_size += size;
+    return 0;
+}
+
+static int on_message_complete(llhttp_t *parser) {
+    struct conn *c = (struct conn *)parser;
+    c->phase = BETWEEN;
+    c->closing = draining || !llhttp_should_keep_alive(parser);
+    if (parser->method == HTTP_GET && c->url_size == 1 && c->url[0] == '/' && !c->closing &&
+        parser->http_minor > 0) {
+        put(c, hello, sizeof(hello) - 1);
+    } else {
+        route(c);
+    }
+    return c->closing ? HPE_PAUSED : 0;
+}
+
+static const llhttp_settings_t settings = {
+    .on_message_begin = on_message_begin,
+    .on_url = on_url,
+    .on_header_field = on_header_field,
+    .on_header_value = on_header_value,
+    .on_headers_complete = on_headers_complete,
+    .on_body = on_body,
+    .on_message_complete = on_message_complete,
+};
+
+/* Waits for bytes (how many there are; 0: the end), or for room if data is NULL. */
+static ssize_t wait_for(struct conn *c, const char **data, double limit) {
+    pica_timeout timeout;
+
+    if (data != NULL && c->phase == BETWEEN && draining) {
+        limit = last_look;
+    }
+    ssize_t rc = pica_timeout_enter(&timeout, limit);
+    if (rc >= 0) {
+        rc = data != NULL ? pica_reader_peek(c->reader, data) : pica_writer_drain(c->writer);
+        rc = pica_timeout_exit(&timeout, (int)rc);
+    }
+    if (rc == PICA_ECANCELED && draining && !c->told) {
+        /* The first cancel only says "be done soon". */
+        c->told = true;
+        pica_task_uncancel(pica_current_task());
+        return wait_for(c, data, limit);
+    }
+    return rc;
+}
+
+static ssize_t flush(struct conn *c) {
+    bool pending = pica_writer_pending(c->writer) > 0;
+    return pending ? wait_for(c, NULL, idle) : 0;
+}
+
+/* Takes data, and answers the requests that it completes with one send. */
+static ssize_t answer_batch(struct conn *c, const char *data, size_t size) {
+    c->mark = data;
+    pica_writer_cork(c->writer);
+    llhttp_errno_t err = llhttp_execute(&c->parser, data, size);
+    if (err == HPE_OK && c->phase == IN_HEAD) {
+        if (c->mark != NULL && check_head(c, data + size) < 0) {
+            err = HPE_USER;
+        }
+        c->head += c->mark != NULL ? (size_t)(data + size - c->mark) : 0;
+        c->deadline = c->deadline > 0 ? c->deadline : pica_time() + idle;
+    }
+    if (err != HPE_OK && err != HPE_PAUSED) {
+        c->closing = true;
+        answer(c, c->refuse != NULL ? c->refuse : "400 Bad Request", "", 0);
+    }
+    int rc = pica_writer_uncork(c->writer);
+    pica_reader_consume(c->reader, size);
+    rc = c->error < 0 ? c->error : rc;
+    return rc < 0 ? rc : flush(c);
+}
+
+/* Lets the peer read its last answer: closing while it still sends would reset the connection. */
+static ssize_t linger(struct conn *c) {
+    const char *data;
+    ssize_t taken = 0, n = 0;
+
+    (void)pica_writer_write_eof(c->writer);
+    while (taken < 4 * MAX_BODY && (n = wait_for(c, &data, linger_time)) > 0) {
+        pica_reader_consume(c->reader, (size_t)n);
+        taken += n;
+    }
+    return n == PICA_ETIMEDOUT ? 0 : n;
+}
+
+static ssize_t serve_requests(struct conn *c) {
+    const char *data;
+    ssize_t rc = 0;
+
+    while (rc >= 0 && !c->closing) {
+        rc = wait_for(c, &data, c->deadline > 0 ? c->deadline - pica_time() : idle);
+        if (rc <= 0) {
+            rc = rc == PICA_ETIMEDOUT ? 0 : rc;
+            break;
+        }
+        rc = answer_batch(c, data, (size_t)rc);
+    }
+    if (rc >= 0 && c->closing) {
+        rc = linger(c);
+    }
+    if (rc >= 0) {
+        /* All of it, within the limit: the server itself would wait without one. */
+        (void)pica_writer_set_limits(c->writer, 0, 0);
+        rc = flush(c);
+    }
+    return rc;
+}
+
+static int handle(pica_reader *reader, pica_writer *writer, void *arg) {
+    struct conn c = {.reader = reader, .writer = writer};
+
+    (void)arg;
+    llhttp_init(&c.parser, HTTP_REQUEST, &settings);
+    ssize_t rc = serve_requests(&c);
+    free(c.body);
+    if (rc < 0) {
+        pica_writer_abort(writer);
+    }
+    return (int)rc;
+}
+
+static pica_event stop = PICA_EVENT_INIT;
+static pica_async *wake;     /* written before the signals are caught */
+static atomic_int signalled; /* 1: the handler uses wake, which only the first does; 2: it has */
+
+static void on_signal(int number) {
+    int none = 0;
+
+    (void)number;
+    if (atomic_compare_exchange_strong(&signalled, &none, 1)) {
+        pica_async_send(wake);
+        atomic_store(&signalled, 2);
+    }
+}
+
+static void set_stop(void *arg) {
+    (void)arg;
+    pica_event_set(&stop);
+}
+
+/* 0: all connections have ended; PICA_ETIMEDOUT: not within limit seconds. */
+static int wait_closed(pica_server *server, double limit) {
+    pica_timeout timeout;
+
+    int rc = pica_timeout_enter(&timeout, limit);
+    return rc < 0 ? rc : pica_timeout_exit(&timeout, pica_server_wait_closed(server));
+}
+
+/* Serves until a signal comes, and then lets the connections end. */
+static int serve(pica_server *server) {
+    int rc = pica_event_wait(&stop);
+    atomic_store(&draining, true);
+    pica_server_close(server);
+    /* Before the first cancel, what was accepted last starts: else its task would never run. */
+    double limits[] = {last_look, grace, linger_time};
+    for (int i = 0; rc >= 0 && i < 3 && wait_closed(server, limits[i]) < 0; i++) {
+        pica_server_cancel_clients(server);
+    }
+    while (rc >= 0 && atomic_load(&signalled) < 2) {
+        rc = pica_yield();
+    }
+    return rc;
+}
+
+static int amain(void *arg) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    pica_server *server = NULL;
+    pica_address address;
+
+    int rc = pica_start_server(&server, host, port, handle, arg, NULL);
+    rc = rc < 0 ? rc : pica_server_address(server, &address);
+    rc = rc < 0 ? rc : pica_async_new(&wake, pica_current_loop(), set_stop, NULL);
+    if (rc >= 0) {
+        sigaction(SIGTERM, &action, NULL);
+        sigaction(SIGINT, &action, NULL);
+        printf("listening %u\n", pica_address_port(&address));
+        fflush(stdout);
+        rc = serve(server);
+        pica_async_free(wake);
+    }
+    pica_server_release(server);
+    return rc;
+}
+
+int main(int argc, char **argv) {
+    for (int i = 1; i < argc; i += 2) {
+        const char *value = argv[i + 1]; /* NULL at the end */
+        if (value != NULL && strcmp(argv[i], "--host") == 0) {
+            host = value;
+        } else if (value != NULL && strcmp(argv[i], "--port") == 0) {
+            port = (unsigned)strtoul(value, NULL, 10);
+        } else if (value != NULL && strcmp(argv[i], "--idle") == 0) {
+            idle = strtod(value, NULL);
+        } else if (value != NULL && strcmp(argv[i], "--grace") == 0) {
+            grace = strtod(value, NULL);
+        } else {
+            fprintf(stderr, "usage: %s [--host A] [--port P] [--idle S] [--grace S]\n", argv[0]);
+            return 2;
+        }
+    }
+    int rc = pica_run(amain, NULL);
+    if (rc < 0) {
+        fprintf(stderr, "http_server: %s\n", pica_strerror(rc));
+    }
+    return rc < 0;
+}

@@ -1,0 +1,115 @@
+/* The engine: kernel operations of one loop. Raw completions; it knows no task, no socket handle.
+ * One of the five seams: io_uring stands behind it today, epoll and a simulator fit it.
+ *
+ * One thread owns an engine at a time and makes every call except pica__engine_wake. Completions are
+ * delivered inside pica__engine_wait, on the owner's thread, one after the other.
+ *
+ * An operation (pica__op) is embedded in what outlives it. It is in flight from a successful submit
+ * to its terminal completion (complete called with more == false), and its memory, and whatever it
+ * points to, must stay until then. Cancel only asks: the terminal completion still comes, perhaps
+ * with success, and a late success must be disposed of by whoever gets it (an accepted descriptor
+ * must be closed).
+ */
+#ifndef PICA__IO_ENGINE_ENGINE_H
+#define PICA__IO_ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "runtime/base/env.h"
+#include "runtime/base/list.h"
+
+typedef struct pica__engine pica__engine;
+
+enum pica__op_kind {
+    PICA__OP_POLL,    /* readiness of fd for events; result: the events, or a negative error */
+    PICA__OP_ACCEPT,  /* result: a descriptor (non-blocking, close-on-exec), or a negative error */
+    PICA__OP_CONNECT  /* result: 0 or a negative error */
+};
+
+/* Not in the engine. */
+#define PICA__OP_IDLE UINT32_MAX
+
+typedef struct pica__op {
+    /* more: further completions of this operation will come. Must not suspend; may submit and
+     * cancel. The last completion may free the operation. */
+    void (*complete)(struct pica__op *op, int result, bool more);
+    enum pica__op_kind kind;
+    int fd;
+    unsigned events;              /* POLL: POLLIN, POLLOUT, POLLRDHUP */
+    bool multishot;               /* POLL, ACCEPT: stay until cancelled or failed */
+    const struct sockaddr *address; /* CONNECT */
+    socklen_t address_length;
+    /* The engine's own. */
+    uint32_t slot;                /* PICA__OP_IDLE, or its place in the engine's table */
+    bool queued;                  /* waits for room in the submission queue */
+    bool cancel_asked;
+    pica__link link;              /* while queued */
+} pica__op;
+
+static inline void pica__op_init(pica__op *op, enum pica__op_kind kind, int fd,
+                                 void (*complete)(pica__op *op, int result, bool more)) {
+    *op = (pica__op){.complete = complete, .kind = kind, .fd = fd, .slot = PICA__OP_IDLE};
+}
+static inline bool pica__op_in_flight(const pica__op *op) {
+    return op->slot != PICA__OP_IDLE;
+}
+
+/* What an engine is made of. */
+struct pica__engine_ops {
+    const char *name;
+    void (*destroy)(pica__engine *engine);
+    int (*submit)(pica__engine *engine, pica__op *op);
+    void (*cancel)(pica__engine *engine, pica__op *op);
+    int (*wait)(pica__engine *engine, int64_t deadline);
+    bool (*has_work)(pica__engine *engine);
+    void (*wake)(pica__engine *engine);
+};
+
+struct pica__engine {
+    const struct pica__engine_ops *ops;
+    /* Operations in flight. Written by the owner (relaxed), read by statistics. */
+    _Atomic uint64_t in_flight;
+};
+
+/* Makes the engine that the configuration asks for; the calling thread becomes its owner for life.
+ * Errors: -ENOSYS or -EPERM (io_uring is not allowed here; one log line says why), -ENOMEM (locked
+ * memory; the log names the limit), -EMFILE. */
+int pica__engine_create(pica__engine **out, const pica__config *config);
+/* Nothing may be in flight, except multishot operations whose memory outlives this call: their
+ * completions are dropped. */
+static inline void pica__engine_destroy(pica__engine *engine) {
+    engine->ops->destroy(engine);
+}
+/* Puts an operation in flight; it reaches the kernel at the next wait at the latest. A full queue is
+ * no error. -ENOMEM (then it is not in flight). */
+static inline int pica__engine_submit(pica__engine *engine, pica__op *op) {
+    return engine->ops->submit(engine, op);
+}
+/* Asks for the end of an operation in flight. Its terminal completion follows in a later wait (never
+ * inside this call). Idempotent. */
+static inline void pica__engine_cancel(pica__engine *engine, pica__op *op) {
+    engine->ops->cancel(engine, op);
+}
+/* Hands everything to the kernel, waits until a completion, a wake, or deadline (ns of pica__now;
+ * 0: do not wait; INT64_MAX: none), and delivers what there is. Returns how many completions were
+ * delivered. */
+static inline int pica__engine_wait(pica__engine *engine, int64_t deadline) {
+    return engine->ops->wait(engine, deadline);
+}
+/* Whether pica__engine_wait(0) would have something to do: submissions to hand over, or completions
+ * that are known to be there. Cheap: no system call. */
+static inline bool pica__engine_has_work(pica__engine *engine) {
+    return engine->ops->has_work(engine);
+}
+/* Ends the present or the next wait. Any thread, async-signal-safe. */
+static inline void pica__engine_wake(pica__engine *engine) {
+    engine->ops->wake(engine);
+}
+
+/* The engines. */
+int pica__uring_create(pica__engine **out, const pica__config *config);
+
+#endif

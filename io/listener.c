@@ -1,0 +1,160 @@
+/* Accepting for servers: one multishot operation per listener, on its home loop. See listener.h.
+ *
+ * Life, all on the home loop: start -> ACCEPTING <-> PAUSED (a timer) -> STOPPING (the operation was
+ * cancelled, its terminal completion is awaited) -> what is left in the backlog is taken -> stopped.
+ */
+#include "io/listener.h"
+
+#include "io/socket.h"
+#include "runtime/base/alloc.h"
+#include "runtime/base/check.h"
+#include "runtime/base/clock.h"
+#include "runtime/base/log.h"
+#include "runtime/base/sys.h"
+
+#define PAUSE_MIN_NS INT64_C(5000000)
+#define PAUSE_MAX_NS INT64_C(1000000000)
+
+struct pica__listener {
+    pica_socket *socket;      /* a reference */
+    pica__op op;
+    pica__timer pause;
+    int64_t pause_ns;         /* of the next pause; back to the minimum with each connection */
+    bool paused;
+    bool stopping;
+    bool finished;
+    pica__call start_call;
+    pica__call stop_call;
+    void (*fn)(void *arg, int fd);
+    void *arg;
+    void (*stopped)(void *arg);
+    void *stopped_arg;
+};
+
+static void arm(struct pica__listener *l);
+
+/* The end of a pause. */
+static void pause_over(pica__timer *timer) {
+    struct pica__listener *l = PICA__CONTAINER_OF(timer, struct pica__listener, pause);
+    l->paused = false;
+    if (!l->stopping) {
+        arm(l);
+    }
+}
+
+static void pause_accepting(struct pica__listener *l, int error) {
+    if (l->pause_ns == PAUSE_MIN_NS) {
+        pica__log(PICA_LOG_WARN, "accept: %s; pausing", pica_strerror(error));
+    }
+    l->paused = true;
+    int rc = pica__timer_arm(l->socket->home, &l->pause, pica__now() + l->pause_ns);
+    l->pause_ns = l->pause_ns * 2 < PAUSE_MAX_NS ? l->pause_ns * 2 : PAUSE_MAX_NS;
+    if (rc < 0) {
+        /* Not even memory for a timer: look again in the next turn. */
+        l->paused = false;
+        pica__call_soon(l->socket->home, &l->start_call);
+    }
+}
+
+static void finish(struct pica__listener *l) {
+    if (l->finished) {
+        return;
+    }
+    l->finished = true;
+    /* Connections that are established but not accepted would be reset by the close. */
+    while (pica__socket_use(l->socket) == 0) {
+        int fd = pica__sys_accept4(l->socket->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        pica__socket_unuse(l->socket);
+        if (fd >= 0) {
+            l->fn(l->arg, fd);
+        } else if (fd != -EINTR && fd != -ECONNABORTED) {
+            break;
+        }
+    }
+    pica_socket *socket = l->socket;
+    void (*stopped)(void *) = l->stopped;
+    void *arg = l->stopped_arg;
+    socket->listener = NULL;
+    pica__free(l, sizeof *l);
+    stopped(arg);
+    pica__socket_unref(socket);
+}
+
+static void accept_complete(pica__op *op, int result, bool more) {
+    struct pica__listener *l = PICA__CONTAINER_OF(op, struct pica__listener, op);
+    if (result >= 0) {
+        l->pause_ns = PAUSE_MIN_NS;
+        l->fn(l->arg, result); /* also when stopping: the connection was established */
+    }
+    if (more) {
+        return;
+    }
+    pica__socket_unuse(l->socket);
+    if (l->stopping) {
+        finish(l);
+    } else if (result >= 0 || result == -ECONNABORTED || result == -EINTR ||
+               result == -EAGAIN) {
+        arm(l);
+    } else {
+        pause_accepting(l, result);
+    }
+}
+
+static void arm(struct pica__listener *l) {
+    int rc = pica__socket_use(l->socket);
+    if (rc < 0) {
+        return; /* the socket was closed: stop is to follow */
+    }
+    rc = pica__engine_submit(l->socket->home->engine, &l->op);
+    if (rc < 0) {
+        pica__socket_unuse(l->socket);
+        pause_accepting(l, rc);
+    }
+}
+
+static void start_at_home(pica__call *call) {
+    struct pica__listener *l = PICA__CONTAINER_OF(call, struct pica__listener, start_call);
+    if (!l->stopping && !pica__op_in_flight(&l->op)) {
+        arm(l);
+    }
+}
+
+static void stop_at_home(pica__call *call) {
+    struct pica__listener *l = PICA__CONTAINER_OF(call, struct pica__listener, stop_call);
+    l->stopping = true;
+    if (l->paused && pica__timer_cancel(&l->pause)) {
+        l->paused = false;
+    }
+    if (pica__op_in_flight(&l->op)) {
+        pica__engine_cancel(l->socket->home->engine, &l->op);
+    } else {
+        finish(l);
+    }
+}
+
+int pica__listener_start(pica_socket *socket, void (*fn)(void *arg, int fd), void *arg) {
+    struct pica__listener *l = pica__zalloc(sizeof *l);
+    if (l == NULL) {
+        return -ENOMEM;
+    }
+    l->socket = pica__socket_ref(socket);
+    pica__op_init(&l->op, PICA__OP_ACCEPT, socket->fd, accept_complete);
+    l->op.multishot = true;
+    pica__timer_init(&l->pause, pause_over);
+    l->pause_ns = PAUSE_MIN_NS;
+    pica__call_init(&l->start_call, start_at_home);
+    pica__call_init(&l->stop_call, stop_at_home);
+    l->fn = fn;
+    l->arg = arg;
+    socket->listener = l;
+    pica__call_soon(socket->home, &l->start_call);
+    return 0;
+}
+
+void pica__listener_stop(pica_socket *socket, void (*stopped)(void *arg), void *arg) {
+    struct pica__listener *l = socket->listener;
+    PICA__CHECK(l != NULL);
+    l->stopped = stopped;
+    l->stopped_arg = arg;
+    pica__call_soon(socket->home, &l->stop_call);
+}

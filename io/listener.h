@@ -1,0 +1,27 @@
+/* Listeners of servers: connections come as callbacks on the listener's loop. */
+#ifndef PICA__IO_LISTENER_H
+#define PICA__IO_LISTENER_H
+
+#include <stdbool.h>
+
+#include <pica/net.h>
+
+#include "runtime/loop.h"
+
+/* Binds and listens. reuse_port: SO_REUSEPORT before the bind. reuse_port_later: after it, so that a
+ * second copy of the program fails to bind, and further listeners of this one do not. Errors as
+ * pica_listen. */
+int pica__listener_open(pica_socket **out, pica_loop *home, const pica_address *address,
+                        const struct pica_listen_options *options, bool reuse_port_later,
+                        bool reuse_port);
+
+/* fn(arg, fd) for each connection (fd is the callee's), on the home loop, until stopped. Running out
+ * of descriptors or memory pauses accepting, from 5 ms doubling to 1 s, and is logged once per pause
+ * series; connections wait in the backlog meanwhile. -ENOMEM. Call on the home loop's thread, or
+ * before anybody else knows the socket. */
+int pica__listener_start(pica_socket *listener, void (*fn)(void *arg, int fd), void *arg);
+/* Takes what the kernel has established already, then ends; stopped(arg) is the last call, on the home
+ * loop. Any thread of the runtime. Once. */
+void pica__listener_stop(pica_socket *listener, void (*stopped)(void *arg), void *arg);
+
+#endif

@@ -1,0 +1,493 @@
+/*
+ * The reading half of a stream.
+ *
+ * Bytes come from the socket in one of three ways: straight into the caller's memory; through the
+ * worker's scratch buffer, of which only what came is copied; or into the free end of the reader's
+ * buffer, if that is large already because much comes. The reader's buffer exists only while it
+ * holds bytes: it is freed (or shrunk) before the task waits, so an idle connection has none. Until
+ * then the consumed bytes stay in place, which is why a view stays valid until the next read.
+ *
+ * One task may read at a time; the BUSY bit decides that, and everything below it is owned by the
+ * task that set it. There is no lock.
+ *
+ * Nothing received is ever lost: a cancellation is looked at before a receive, never after one, and
+ * what a call had gathered when it failed is in the buffer, or counted in the caller's memory. An
+ * error of the socket comes after the bytes that came before it, as in the kernel; so bytes that
+ * are buffered can still be read after it.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1 /* memmem */
+#endif
+#include "io/reader.h"
+
+#include <string.h>
+
+#include <pica/task.h>
+
+#include "io/socket.h"
+#include "io/stream.h"
+#include "io/writer.h"
+#include "runtime/base/alloc.h"
+
+enum { IDLE = 0, BUSY = 1, RELEASED = 2 };
+
+/* So much may be received without a suspension before others get their turn. */
+#define TURN_BYTES ((size_t)256 * 1024)
+/* Free room in the buffer from which receiving into it beats the way over the scratch buffer. */
+#define DIRECT_ROOM ((size_t)16 * 1024)
+/* Reads into memory smaller than this take what else has come along, to save receives. */
+#define READ_AHEAD ((size_t)1024)
+#define BUFFER_MIN ((size_t)512)
+/* A buffer above this that is mostly empty is shrunk before a wait. */
+#define BUFFER_KEEP ((size_t)4096)
+
+void pica__reader_init(struct pica_reader *reader, size_t limit) {
+    memset(reader, 0, sizeof *reader);
+    atomic_init(&reader->state, IDLE);
+    reader->limit = limit;
+}
+
+void pica__reader_destroy(struct pica_reader *reader) {
+    pica__free(reader->buffer, reader->capacity);
+}
+
+void pica__reader_release(struct pica_reader *reader) {
+    uint32_t old = atomic_fetch_or_explicit(&reader->state, RELEASED, memory_order_acq_rel);
+    if ((old & BUSY) == 0) {
+        pica__stream_unref(pica__stream_of_reader(reader));
+    }
+}
+
+static void leave(struct pica_reader *reader) {
+    uint32_t old = atomic_fetch_and_explicit(&reader->state, ~(uint32_t)BUSY, memory_order_acq_rel);
+    if ((old & RELEASED) != 0) {
+        pica__stream_unref(pica__stream_of_reader(reader));
+    }
+}
+
+/* Begins every call that may receive: claims the reader, and delivers a pending cancellation before
+ * anything is taken. */
+static int enter(struct pica_reader *reader) {
+    uint32_t seen = IDLE;
+    if (!atomic_compare_exchange_strong_explicit(&reader->state, &seen, BUSY, memory_order_acquire,
+                                                 memory_order_relaxed)) {
+        return (seen & RELEASED) != 0 ? PICA_ECLOSED : -EBUSY;
+    }
+    int rc = pica_checkpoint();
+    if (rc == 0 && pica__writer_closing(&pica__stream_of_reader(reader)->writer)) {
+        rc = PICA_ECLOSED;
+    }
+    if (rc < 0) {
+        leave(reader);
+    }
+    return rc;
+}
+
+/* --- the buffer ----------------------------------------------------------------------------- */
+
+static size_t buffered(const struct pica_reader *reader) {
+    return reader->end - reader->begin;
+}
+
+/* Never NULL, so that a view of nothing is a string too. */
+static const char *front(const struct pica_reader *reader) {
+    return reader->buffer == NULL ? "" : reader->buffer + reader->begin;
+}
+
+/* Takes size bytes, which are buffered, from the front; they stay in place until the next receive. */
+static const char *take(struct pica_reader *reader, size_t size) {
+    const char *at = front(reader);
+    reader->begin += size;
+    return at;
+}
+
+/* Moves what is buffered into a new buffer, 0: none at all. */
+static int resize(struct pica_reader *reader, size_t capacity) {
+    size_t size = buffered(reader);
+    char *to = NULL;
+    if (capacity != 0) {
+        to = pica__alloc(capacity);
+        if (to == NULL) {
+            return -ENOMEM;
+        }
+        if (size != 0) {
+            memcpy(to, reader->buffer + reader->begin, size);
+        }
+    }
+    pica__free(reader->buffer, reader->capacity);
+    reader->buffer = to;
+    reader->capacity = capacity;
+    reader->begin = 0;
+    reader->end = size;
+    return 0;
+}
+
+static int append(struct pica_reader *reader, const char *data, size_t size) {
+    size_t have = buffered(reader);
+    if (have == 0) {
+        reader->begin = reader->end = 0;
+    }
+    if (reader->capacity - reader->end < size) {
+        /* Moving pays only if what was consumed is more than what is moved. */
+        if (reader->begin >= have && have + size <= reader->capacity) {
+            memmove(reader->buffer, reader->buffer + reader->begin, have);
+            reader->begin = 0;
+            reader->end = have;
+        } else {
+            size_t capacity = have + size;
+            if (have != 0 && capacity < 2 * reader->capacity) {
+                capacity = 2 * reader->capacity;
+            }
+            int rc = resize(reader, capacity < BUFFER_MIN ? BUFFER_MIN : capacity);
+            if (rc < 0) {
+                return rc;
+            }
+        }
+    }
+    memcpy(reader->buffer + reader->end, data, size);
+    reader->end += size;
+    return 0;
+}
+
+/* As append, for bytes that exist nowhere else any more: without memory the stream is broken. */
+static int keep(struct pica_reader *reader, const char *data, size_t size) {
+    int rc = append(reader, data, size);
+    if (rc < 0) {
+        reader->error = rc;
+    }
+    return rc;
+}
+
+/* Before the task waits: a connection on which nothing comes should hold little memory. */
+static void settle(struct pica_reader *reader) {
+    size_t size = buffered(reader);
+    if (size == 0) {
+        (void)resize(reader, 0);
+    } else if (reader->capacity > BUFFER_KEEP && size < reader->capacity / 4) {
+        (void)resize(reader, size < BUFFER_MIN ? BUFFER_MIN : size);
+    }
+}
+
+/* --- receiving ------------------------------------------------------------------------------ */
+
+/* What is looked at before each receive: 1 go on, 0 the stream has ended, negative. */
+static int receive_begin(struct pica_reader *reader) {
+    if (pica__writer_closing(&pica__stream_of_reader(reader)->writer)) {
+        return PICA_ECLOSED;
+    }
+    if (reader->error != 0) {
+        return reader->error;
+    }
+    if (reader->eof) {
+        return 0;
+    }
+    if (reader->turn >= TURN_BYTES) {
+        reader->turn = 0;
+        int rc = pica_yield();
+        /* Meanwhile the writer may have been closed. */
+        return rc < 0 ? rc : receive_begin(reader);
+    }
+    return 1;
+}
+
+/* What became of a receive: bytes, 0 for the end, negative; or -EAGAIN: it is to be tried again,
+ * after a wait if there was nothing. */
+static ssize_t receive_end(struct pica_reader *reader, ssize_t got) {
+    struct pica__stream *stream = pica__stream_of_reader(reader);
+    if (got > 0) {
+        reader->turn += (size_t)got;
+        return got;
+    }
+    switch (got) {
+    case 0:
+        /* Closing shuts the socket down for reading, which looks like an end. */
+        if (pica__writer_closing(&stream->writer)) {
+            return PICA_ECLOSED;
+        }
+        reader->eof = true;
+        return 0;
+    case -EAGAIN: {
+        settle(reader);
+        int rc = pica__socket_wait_readable(stream->socket);
+        reader->turn = 0;
+        return rc < 0 ? rc : -EAGAIN;
+    }
+    case -EINTR:
+        return -EAGAIN;
+    case PICA_ECLOSED:
+    case -ENOMEM:
+    case -ENOBUFS:
+        return got;
+    default:
+        reader->error = (int)got;
+        pica__writer_lost(&stream->writer, (int)got);
+        return got;
+    }
+}
+
+/* Receives up to size bytes into the caller's memory. Bytes, 0 for the end, negative. */
+static ssize_t receive_into(struct pica_reader *reader, char *to, size_t size) {
+    pica_socket *socket = pica__stream_of_reader(reader)->socket;
+    for (;;) {
+        ssize_t n = receive_begin(reader);
+        if (n <= 0) {
+            return n;
+        }
+        n = receive_end(reader, pica__socket_try_recv(socket, to, size));
+        if (n != -EAGAIN) {
+            return n;
+        }
+    }
+}
+
+/* The same for small sizes: what else has come is buffered, which must be empty before. */
+static ssize_t receive_ahead(struct pica_reader *reader, char *to, size_t size) {
+    pica_socket *socket = pica__stream_of_reader(reader)->socket;
+    for (;;) {
+        ssize_t n = receive_begin(reader);
+        if (n <= 0) {
+            return n;
+        }
+        /* Asked for anew after each suspension: the task may be on another worker. */
+        size_t room;
+        char *scratch = pica__scratch(&room);
+        n = receive_end(reader, pica__socket_try_recv(socket, scratch, room));
+        if (n > 0) {
+            size_t got = (size_t)n;
+            if (got > size) {
+                int rc = keep(reader, scratch + size, got - size);
+                if (rc < 0) {
+                    return rc;
+                }
+                got = size;
+            }
+            memcpy(to, scratch, got);
+            return (ssize_t)got;
+        }
+        if (n != -EAGAIN) {
+            return n;
+        }
+    }
+}
+
+/* Receives into the buffer, behind what is there. Bytes, 0 for the end, negative. */
+static ssize_t fill(struct pica_reader *reader) {
+    pica_socket *socket = pica__stream_of_reader(reader)->socket;
+    for (;;) {
+        ssize_t n = receive_begin(reader);
+        if (n <= 0) {
+            return n;
+        }
+        if (buffered(reader) == 0) {
+            reader->begin = reader->end = 0;
+        }
+        size_t room = reader->capacity - reader->end;
+        bool direct = room >= DIRECT_ROOM;
+        char *to = direct ? reader->buffer + reader->end : pica__scratch(&room);
+        n = receive_end(reader, pica__socket_try_recv(socket, to, room));
+        if (n > 0) {
+            if (direct) {
+                reader->end += (size_t)n;
+                return n;
+            }
+            int rc = keep(reader, to, (size_t)n);
+            return rc < 0 ? rc : n;
+        }
+        if (n != -EAGAIN) {
+            return n;
+        }
+    }
+}
+
+/* --- reads ---------------------------------------------------------------------------------- */
+
+/* 1 to size bytes, buffered ones first. */
+static ssize_t read_some(struct pica_reader *reader, char *to, size_t size) {
+    size_t have = buffered(reader);
+    if (have != 0) {
+        size_t n = have < size ? have : size;
+        memcpy(to, take(reader, n), n);
+        return (ssize_t)n;
+    }
+    return size < READ_AHEAD ? receive_ahead(reader, to, size) : receive_into(reader, to, size);
+}
+
+ssize_t pica_reader_read(pica_reader *reader, void *buffer, size_t size) {
+    int rc = enter(reader);
+    if (rc < 0) {
+        return rc;
+    }
+    ssize_t n = size == 0 ? 0 : read_some(reader, buffer, size);
+    leave(reader);
+    return n;
+}
+
+int pica_reader_readexactly(pica_reader *reader, void *buffer, size_t size, size_t *got) {
+    if (got != NULL) {
+        *got = 0;
+    }
+    int rc = enter(reader);
+    if (rc < 0) {
+        return rc;
+    }
+    size_t have = 0;
+    while (have < size) {
+        ssize_t n = read_some(reader, (char *)buffer + have, size - have);
+        if (n <= 0) {
+            rc = n == 0 ? PICA_EINCOMPLETE : (int)n;
+            break;
+        }
+        have += (size_t)n;
+    }
+    if (got != NULL) {
+        *got = have;
+    } else if (rc == PICA_ECANCELED && have != 0) {
+        /* The caller cannot know how much it has: put it back, where the next read finds it. The
+         * buffer is empty, or the call would not have had to wait. */
+        int kept = keep(reader, buffer, have);
+        rc = kept < 0 ? kept : rc;
+    }
+    leave(reader);
+    return rc;
+}
+
+static const char *find(const char *in, size_t size, const char *separator, size_t length) {
+    return length == 1 ? memchr(in, *separator, size) : memmem(in, size, separator, length);
+}
+
+/*
+ * Receives until the separator is buffered. Returns the length up to and including it;
+ * PICA_EINCOMPLETE at the end of the stream; -EMSGSIZE if more than limit bytes come before it,
+ * of which *safe hold no part of one. No byte is searched twice, except for a separator that may
+ * have been cut in two.
+ */
+static ssize_t find_separator(struct pica_reader *reader, const char *separator, size_t length,
+                              size_t *safe) {
+    size_t searched = 0;
+    for (;;) {
+        size_t have = buffered(reader);
+        if (have - searched >= length) {
+            const char *from = front(reader);
+            const char *at = find(from + searched, have - searched, separator, length);
+            searched = at != NULL ? (size_t)(at - from) : have + 1 - length;
+            if (searched > reader->limit) {
+                *safe = searched;
+                return -EMSGSIZE;
+            }
+            if (at != NULL) {
+                return (ssize_t)(searched + length);
+            }
+        }
+        ssize_t n = fill(reader);
+        if (n <= 0) {
+            return n == 0 ? PICA_EINCOMPLETE : n;
+        }
+    }
+}
+
+ssize_t pica_reader_readuntil(pica_reader *reader, const void *separator, size_t length,
+                              const char **data, size_t *size) {
+    if (separator == NULL || length == 0 || data == NULL) {
+        return -EINVAL;
+    }
+    *data = NULL;
+    if (size != NULL) {
+        *size = 0;
+    }
+    int rc = enter(reader);
+    if (rc < 0) {
+        return rc;
+    }
+    size_t count = 0;
+    ssize_t n = find_separator(reader, separator, length, &count);
+    if (n > 0) {
+        count = (size_t)n;
+        *data = take(reader, count);
+    } else if (n == PICA_EINCOMPLETE) {
+        count = buffered(reader);
+        *data = take(reader, count);
+    }
+    if (size != NULL) {
+        *size = count;
+    }
+    leave(reader);
+    return n;
+}
+
+ssize_t pica_reader_readline(pica_reader *reader, const char **line) {
+    if (line == NULL) {
+        return -EINVAL;
+    }
+    *line = NULL;
+    int rc = enter(reader);
+    if (rc < 0) {
+        return rc;
+    }
+    size_t safe = 0;
+    ssize_t n = find_separator(reader, "\n", 1, &safe);
+    if (n == PICA_EINCOMPLETE) {
+        n = (ssize_t)buffered(reader);
+    }
+    if (n >= 0) {
+        *line = take(reader, (size_t)n);
+    } else if (n == -EMSGSIZE) {
+        /* If the end of the line is buffered, reading goes on behind it. */
+        size_t have = buffered(reader);
+        bool whole = safe < have && front(reader)[safe] == '\n';
+        (void)take(reader, whole ? safe + 1 : have);
+    }
+    leave(reader);
+    return n;
+}
+
+static ssize_t view(struct pica_reader *reader, const char **data) {
+    *data = front(reader);
+    return (ssize_t)buffered(reader);
+}
+
+ssize_t pica_reader_peek(pica_reader *reader, const char **data) {
+    if (data == NULL) {
+        return -EINVAL;
+    }
+    int rc = enter(reader);
+    if (rc < 0) {
+        return rc;
+    }
+    ssize_t n = buffered(reader) != 0 ? 1 : fill(reader);
+    n = n < 0 ? n : view(reader, data);
+    leave(reader);
+    return n;
+}
+
+ssize_t pica_reader_more(pica_reader *reader, const char **data) {
+    if (data == NULL) {
+        return -EINVAL;
+    }
+    int rc = enter(reader);
+    if (rc < 0) {
+        return rc;
+    }
+    ssize_t n = buffered(reader) >= reader->limit ? -EMSGSIZE : fill(reader);
+    n = n < 0 ? n : view(reader, data);
+    leave(reader);
+    return n;
+}
+
+int pica_reader_consume(pica_reader *reader, size_t size) {
+    if ((atomic_load_explicit(&reader->state, memory_order_relaxed) & BUSY) != 0) {
+        return -EBUSY;
+    }
+    if (size > buffered(reader)) {
+        return -EINVAL;
+    }
+    (void)take(reader, size);
+    return 0;
+}
+
+int pica_reader_at_eof(const pica_reader *reader) {
+    return reader->eof && buffered(reader) == 0;
+}
+
+size_t pica_reader_buffered(const pica_reader *reader) {
+    return buffered(reader);
+}

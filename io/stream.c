@@ -1,0 +1,90 @@
+/*
+ * Making a stream of a socket, opening connections, and the life of the pair. See stream.h for who
+ * holds which reference.
+ */
+#include "io/stream.h"
+
+#include <pica/stream.h>
+
+#include "io/socket.h"
+#include "runtime/base/alloc.h"
+
+#define DEFAULT_LIMIT ((size_t)64 * 1024)
+
+void pica__stream_ref(struct pica__stream *stream) {
+    atomic_fetch_add_explicit(&stream->references, 1, memory_order_relaxed);
+}
+
+void pica__stream_unref(struct pica__stream *stream) {
+    if (atomic_fetch_sub_explicit(&stream->references, 1, memory_order_acq_rel) == 1) {
+        pica__reader_destroy(&stream->reader);
+        pica__writer_destroy(&stream->writer);
+        pica__socket_unref(stream->socket);
+        pica__free(stream, sizeof *stream);
+    }
+}
+
+int pica_open_socket(pica_socket *socket, size_t limit, pica_reader **reader,
+                     pica_writer **writer) {
+    if (socket == NULL || reader == NULL || writer == NULL) {
+        return -EINVAL;
+    }
+    struct pica__stream *stream = pica__alloc(sizeof *stream);
+    if (stream == NULL) {
+        return -ENOMEM;
+    }
+    stream->socket = socket;
+    atomic_init(&stream->references, 2);
+    pica__reader_init(&stream->reader, limit == 0 ? DEFAULT_LIMIT : limit);
+    pica__writer_init(&stream->writer);
+    *reader = &stream->reader;
+    *writer = &stream->writer;
+    return 0;
+}
+
+static int open_address(const pica_address *address, size_t limit, pica_reader **reader,
+                        pica_writer **writer) {
+    pica_socket *socket;
+    int rc = pica_connect(&socket, address);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = pica_open_socket(socket, limit, reader, writer);
+    if (rc < 0) {
+        pica_socket_close(socket);
+    }
+    return rc;
+}
+
+int pica_open_connection(const char *host, unsigned port, size_t limit, pica_reader **reader,
+                         pica_writer **writer) {
+    /* No host means "all interfaces" for an address, which is nothing to connect to. */
+    if (host == NULL || *host == '\0' || reader == NULL || writer == NULL) {
+        return -EINVAL;
+    }
+    pica_address address;
+    int rc = pica_address_ip(&address, host, port);
+    return rc < 0 ? rc : open_address(&address, limit, reader, writer);
+}
+
+int pica_open_unix_connection(const char *path, size_t limit, pica_reader **reader,
+                              pica_writer **writer) {
+    if (reader == NULL || writer == NULL) {
+        return -EINVAL;
+    }
+    pica_address address;
+    int rc = pica_address_unix(&address, path);
+    return rc < 0 ? rc : open_address(&address, limit, reader, writer);
+}
+
+pica_socket *pica_writer_socket(pica_writer *writer) {
+    return pica__stream_of_writer(writer)->socket;
+}
+
+void pica_writer_release(pica_writer *writer) {
+    if (writer == NULL) {
+        return;
+    }
+    pica_writer_close(writer);
+    pica__reader_release(&pica__stream_of_writer(writer)->reader);
+}

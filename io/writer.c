@@ -1,0 +1,596 @@
+/*
+ * The writing half of a stream.
+ *
+ * A write goes to the kernel at once if nothing is pending. What the kernel does not take is copied
+ * into chunks: "waiting" is what was appended, "sending" is what the flush has in hand. There is at
+ * most one flush: whoever sets FLUSHING owns the socket's sending side and the list "sending", and
+ * works without the lock, which is therefore never held over a system call, an allocation or a
+ * large copy. Writers that come meanwhile append and leave; the flush takes what they left before it
+ * clears FLUSHING, under the lock, so nothing is forgotten. When the kernel is full the flush goes
+ * on later, from the home loop, with FLUSHING still set.
+ *
+ * Each call's bytes lie in one piece: in one chunk, or partly sent by a flush that nobody overtakes.
+ * So calls are never mixed, and calls ordered by happens-before are sent in that order.
+ *
+ * State bits, with the function that sets each; all changes are made under the lock:
+ *
+ *     (none) --append, uncork, drain, write_eof, close, abort--> FLUSHING
+ *     FLUSHING --next_batch: nothing left---------------------> (none)
+ *     FLUSHING --next_batch: nothing left, EOF----------------> FLUSHING | EOF_SENT
+ *     FLUSHING --next_batch: nothing left, CLOSING------------> CLOSED (FLUSHING stays set)
+ *     any --pica_writer_write_eof--> | EOF
+ *     any --pica_writer_close------> | CLOSING
+ *     any --pica_writer_abort------> | CLOSING | ABORTED
+ *     any but ABORTED --pica__writer_lost--> | LOST
+ *
+ * Invariant: with neither FLUSHING nor a cork, nothing is pending.
+ *
+ * Life. The open socket holds a reference to the pair; finish_close, which only the owner of
+ * FLUSHING reaches, drops it. So whoever owns FLUSHING may touch the writer, and nobody may after
+ * giving FLUSHING away (to the loop, by clearing it, or by closing).
+ *
+ * Lock order: the lock, then the inner lock of an event (clearing `drained`). Events are set without.
+ */
+#include "io/writer.h"
+
+#include <limits.h>
+#include <string.h>
+
+#include <pica/task.h>
+
+#include "io/socket.h"
+#include "io/stream.h"
+#include "runtime/base/alloc.h"
+#include "runtime/base/check.h"
+
+#define DEFAULT_HIGH ((size_t)64 * 1024)
+/* So much is sent in one go before others get their turn. */
+#define TURN_BYTES ((size_t)256 * 1024)
+/* Copies up to this size are made under the lock, into the room that the last chunk has left. */
+#define SMALL_COPY ((size_t)2048)
+#define CHUNK_MIN ((size_t)2048 - sizeof(struct pica__chunk))
+#define CHUNK_MAX ((size_t)16 * 1024 - sizeof(struct pica__chunk))
+#define PARTS_MAX 64  /* that one pica__socket_try_sendv takes */
+#define CHUNKS_MAX 16 /* sent by one call; bounds the array on the stack */
+
+static uint32_t state_of(struct pica_writer *writer) {
+    return atomic_load_explicit(&writer->state, memory_order_acquire);
+}
+
+/* Under the lock. */
+static void set_state(struct pica_writer *writer, uint32_t state) {
+    atomic_store_explicit(&writer->state, state, memory_order_release);
+}
+
+/* Why the writer takes nothing any more, or 0. LOST makes error readable without the lock. */
+static int refusal(struct pica_writer *writer, uint32_t state) {
+    if ((state & (PICA__WRITER_CLOSING | PICA__WRITER_EOF)) != 0) {
+        return PICA_ECLOSED;
+    }
+    return (state & PICA__WRITER_LOST) != 0 ? writer->error : 0;
+}
+
+void pica__writer_init(struct pica_writer *writer) {
+    memset(writer, 0, sizeof *writer);
+    pica__lock_init(&writer->lock);
+    atomic_init(&writer->state, 0);
+    atomic_init(&writer->pending, 0);
+    atomic_init(&writer->draining, 0);
+    atomic_init(&writer->burst, 0);
+    atomic_init(&writer->high, DEFAULT_HIGH);
+    atomic_init(&writer->low, DEFAULT_HIGH / 4);
+    pica_event_init(&writer->drained);
+    pica_event_init(&writer->closed);
+}
+
+void pica__writer_destroy(struct pica_writer *writer) {
+    PICA__CHECK(writer->waiting.first == NULL && writer->sending.first == NULL);
+}
+
+/* --- chunks --------------------------------------------------------------------------------- */
+
+static struct pica__chunk *chunk_new(size_t capacity) {
+    struct pica__chunk *chunk = pica__alloc(sizeof *chunk + capacity);
+    if (chunk != NULL) {
+        chunk->next = NULL;
+        chunk->begin = 0;
+        chunk->end = 0;
+        chunk->capacity = capacity;
+    }
+    return chunk;
+}
+
+static void chunk_free(struct pica__chunk *chunk) {
+    pica__free(chunk, sizeof *chunk + chunk->capacity);
+}
+
+/* Appends what the parts hold behind their first `skip` bytes. There must be room. */
+static void chunk_add(struct pica__chunk *chunk, const struct iovec *parts, int count,
+                      size_t skip) {
+    for (int i = 0; i < count; i++) {
+        size_t length = parts[i].iov_len;
+        if (length <= skip) {
+            skip -= length;
+            continue;
+        }
+        memcpy(chunk->data + chunk->end, (const char *)parts[i].iov_base + skip, length - skip);
+        chunk->end += length - skip;
+        skip = 0;
+    }
+}
+
+static void chunks_push(struct pica__chunks *list, struct pica__chunk *chunk) {
+    if (list->first == NULL) {
+        list->first = chunk;
+    } else {
+        list->last->next = chunk;
+    }
+    list->last = chunk;
+}
+
+/* Moves everything to the back of `to`. */
+static void chunks_move(struct pica__chunks *to, struct pica__chunks *from) {
+    if (from->first != NULL) {
+        if (to->first == NULL) {
+            to->first = from->first;
+        } else {
+            to->last->next = from->first;
+        }
+        to->last = from->last;
+        from->first = from->last = NULL;
+    }
+}
+
+/* --- drainers ------------------------------------------------------------------------------- */
+
+/* Whether drain must go on waiting. */
+static bool must_drain(struct pica_writer *writer) {
+    return (state_of(writer) & (PICA__WRITER_LOST | PICA__WRITER_ABORTED)) == 0 &&
+           atomic_load(&writer->pending) > atomic_load_explicit(&writer->low, memory_order_relaxed);
+}
+
+/* After pending went down or the state changed. Not under the lock. */
+static void wake_drainers(struct pica_writer *writer) {
+    if (atomic_load(&writer->draining) == 0 || must_drain(writer)) {
+        return;
+    }
+    pica__lock(&writer->lock);
+    bool wake = atomic_load_explicit(&writer->draining, memory_order_relaxed) != 0;
+    atomic_store_explicit(&writer->draining, 0, memory_order_relaxed);
+    pica__unlock(&writer->lock);
+    if (wake) {
+        pica_event_set(&writer->drained);
+    }
+}
+
+/* Counts bytes as gone: sent or dropped. */
+static void pending_sub(struct pica_writer *writer, size_t size) {
+    atomic_fetch_sub(&writer->pending, size);
+    wake_drainers(writer);
+}
+
+/* Frees a list that was taken out and counts its bytes as gone. */
+static void drop(struct pica_writer *writer, struct pica__chunks *list) {
+    size_t size = 0;
+    while (list->first != NULL) {
+        struct pica__chunk *chunk = list->first;
+        list->first = chunk->next;
+        size += chunk->end - chunk->begin;
+        chunk_free(chunk);
+    }
+    list->last = NULL;
+    pending_sub(writer, size);
+}
+
+/* --- the flush ------------------------------------------------------------------------------ */
+
+void pica__writer_lost(struct pica_writer *writer, int error) {
+    struct pica__chunks dropped = {NULL, NULL};
+    pica__lock(&writer->lock);
+    uint32_t state = state_of(writer);
+    if ((state & (PICA__WRITER_LOST | PICA__WRITER_ABORTED | PICA__WRITER_CLOSED)) == 0) {
+        writer->error = error;
+        set_state(writer, state | PICA__WRITER_LOST);
+    }
+    /* What the flush has in hand is dropped by the flush, which looks at the state each time. */
+    chunks_move(&dropped, &writer->waiting);
+    pica__unlock(&writer->lock);
+    drop(writer, &dropped);
+}
+
+/* Closes the socket, by the owner of FLUSHING, once nothing is left to send. The writer may be gone
+ * afterwards. */
+static void finish_close(struct pica_writer *writer) {
+    struct pica__stream *stream = pica__stream_of_writer(writer);
+    pica__lock(&writer->lock);
+    uint32_t state = state_of(writer);
+    bool end_socket = (state & PICA__WRITER_SOCKET_ENDED) == 0;
+    set_state(writer, state | PICA__WRITER_SOCKET_ENDED | PICA__WRITER_CLOSED);
+    pica__unlock(&writer->lock);
+    if (end_socket) {
+        /* Closing consumes a reference; the stream keeps its own until it is freed. */
+        pica_socket_close(pica__socket_ref(stream->socket));
+    }
+    wake_drainers(writer);
+    pica_event_set(&writer->closed);
+    pica__stream_unref(stream);
+}
+
+/*
+ * Gets the flush its next work. True: there is something in `sending`. False: there is nothing left
+ * to do and FLUSHING was given up; *result is the connection's error or 0, and the writer must not
+ * be touched any more.
+ */
+static bool next_batch(struct pica_writer *writer, int *result) {
+    for (;;) {
+        struct pica__chunks dropped = {NULL, NULL};
+        pica__lock(&writer->lock);
+        uint32_t state = state_of(writer);
+        *result = (state & PICA__WRITER_LOST) != 0      ? writer->error
+                  : (state & PICA__WRITER_ABORTED) != 0 ? PICA_ECLOSED
+                                                        : 0;
+        chunks_move(&writer->sending, &writer->waiting);
+        if (*result != 0) {
+            chunks_move(&dropped, &writer->sending);
+        }
+        if (writer->sending.first != NULL) {
+            pica__unlock(&writer->lock);
+            return true;
+        }
+        if (dropped.first != NULL) {
+            pica__unlock(&writer->lock);
+            drop(writer, &dropped);
+        } else if ((state & PICA__WRITER_CLOSING) != 0) {
+            pica__unlock(&writer->lock);
+            finish_close(writer);
+            return false;
+        } else if (*result == 0 && (state & PICA__WRITER_EOF) != 0 &&
+                   (state & PICA__WRITER_EOF_SENT) == 0) {
+            set_state(writer, state | PICA__WRITER_EOF_SENT);
+            pica__unlock(&writer->lock);
+            int rc = pica_socket_shutdown(pica__stream_of_writer(writer)->socket, SHUT_WR);
+            if (rc < 0) {
+                pica__writer_lost(writer, rc);
+            }
+        } else {
+            set_state(writer, state & ~(uint32_t)PICA__WRITER_FLUSHING);
+            pica__unlock(&writer->lock);
+            return false;
+        }
+    }
+}
+
+/* Sends from `sending` once: bytes, or what pica__socket_try_sendv said. */
+static ssize_t send_chunks(struct pica_writer *writer) {
+    struct iovec parts[CHUNKS_MAX];
+    int count = 0;
+    for (struct pica__chunk *chunk = writer->sending.first; chunk != NULL && count < CHUNKS_MAX;
+         chunk = chunk->next) {
+        parts[count].iov_base = chunk->data + chunk->begin;
+        parts[count].iov_len = chunk->end - chunk->begin;
+        count++;
+    }
+    ssize_t n = pica__socket_try_sendv(pica__stream_of_writer(writer)->socket, parts, count);
+    size_t left = n > 0 ? (size_t)n : 0;
+    while (left != 0) {
+        struct pica__chunk *chunk = writer->sending.first;
+        size_t size = chunk->end - chunk->begin;
+        if (left < size) {
+            chunk->begin += left;
+            break;
+        }
+        left -= size;
+        writer->sending.first = chunk->next;
+        if (chunk->next == NULL) {
+            writer->sending.last = NULL;
+        }
+        chunk_free(chunk);
+    }
+    return n;
+}
+
+static void flush_later(void *arg);
+
+/*
+ * Sends what is pending until nothing is left, the kernel is full, or the turn is over. By whoever
+ * set FLUSHING, without the lock; FLUSHING is given away. full: the kernel just said so. Returns 0 or
+ * the connection's error. The writer must not be touched any more, except through a reference.
+ */
+static int flush(struct pica_writer *writer, bool full) {
+    pica_socket *socket = pica__stream_of_writer(writer)->socket;
+    size_t turn = 0;
+    int rc;
+    while (next_batch(writer, &rc)) {
+        if (full || turn >= TURN_BYTES) {
+            pica__socket_on_writable(socket, flush_later, writer);
+            return 0;
+        }
+        ssize_t n = send_chunks(writer);
+        if (n > 0) {
+            turn += (size_t)n;
+            atomic_fetch_add_explicit(&writer->burst, (size_t)n, memory_order_relaxed);
+            pending_sub(writer, (size_t)n);
+        } else if (n == -EAGAIN || n == 0) {
+            full = true;
+        } else if (n != -EINTR) {
+            pica__writer_lost(writer, (int)n);
+        }
+    }
+    return rc;
+}
+
+/* On the home loop: there is room, or the socket was closed. */
+static void flush_later(void *arg) {
+    (void)flush(arg, false);
+}
+
+/* Starts a flush if none is under way. Under the lock, which is released. 0 or an error. */
+static int flush_unlock(struct pica_writer *writer) {
+    uint32_t state = state_of(writer);
+    if ((state & PICA__WRITER_FLUSHING) != 0) {
+        pica__unlock(&writer->lock);
+        return 0;
+    }
+    set_state(writer, state | PICA__WRITER_FLUSHING);
+    pica__unlock(&writer->lock);
+    return flush(writer, false);
+}
+
+/* --- writing -------------------------------------------------------------------------------- */
+
+/* The first write after a pause: straight from the caller's memory. By whoever set FLUSHING. */
+static int send_now(struct pica_writer *writer, const struct iovec *parts, int count,
+                    size_t total) {
+    ssize_t n = pica__socket_try_sendv(pica__stream_of_writer(writer)->socket, parts,
+                                       count < PARTS_MAX ? count : PARTS_MAX);
+    if (n < 0 && n != -EAGAIN && n != -EINTR) {
+        pica__writer_lost(writer, (int)n);
+        return flush(writer, false);
+    }
+    size_t sent = n > 0 ? (size_t)n : 0;
+    atomic_fetch_add_explicit(&writer->burst, sent, memory_order_relaxed);
+    if (sent < total) {
+        struct pica__chunk *rest = chunk_new(total - sent);
+        if (rest == NULL) {
+            /* With a part of it sent, what follows would make no sense to the peer. */
+            if (sent != 0) {
+                pica__writer_lost(writer, -ENOMEM);
+            }
+            (void)flush(writer, false);
+            return -ENOMEM;
+        }
+        chunk_add(rest, parts, count, sent);
+        chunks_push(&writer->sending, rest);
+        atomic_fetch_add(&writer->pending, total - sent);
+    }
+    return flush(writer, n == -EAGAIN);
+}
+
+/* Puts the parts into a chunk of their own, made and filled without the lock. */
+static int append_chunk(struct pica_writer *writer, const struct iovec *parts, int count,
+                        size_t total, size_t capacity) {
+    struct pica__chunk *chunk = chunk_new(capacity < total ? total : capacity);
+    if (chunk == NULL) {
+        return -ENOMEM;
+    }
+    chunk_add(chunk, parts, count, 0);
+    pica__lock(&writer->lock);
+    int rc = refusal(writer, state_of(writer));
+    if (rc < 0) {
+        pica__unlock(&writer->lock);
+        chunk_free(chunk);
+        return rc;
+    }
+    chunks_push(&writer->waiting, chunk);
+    atomic_fetch_add(&writer->pending, total);
+    if (writer->corked != 0) {
+        pica__unlock(&writer->lock);
+        return 0;
+    }
+    return flush_unlock(writer);
+}
+
+static int append(struct pica_writer *writer, const struct iovec *parts, int count, size_t total) {
+    pica__lock(&writer->lock);
+    uint32_t state = state_of(writer);
+    int rc = refusal(writer, state);
+    if (rc < 0 || total == 0) {
+        pica__unlock(&writer->lock);
+        return rc;
+    }
+    if ((state & PICA__WRITER_FLUSHING) == 0 && writer->corked == 0) {
+        set_state(writer, state | PICA__WRITER_FLUSHING);
+        pica__unlock(&writer->lock);
+        return send_now(writer, parts, count, total);
+    }
+    struct pica__chunk *last = writer->waiting.last;
+    if (last != NULL && total <= SMALL_COPY && total <= last->capacity - last->end) {
+        chunk_add(last, parts, count, 0);
+        atomic_fetch_add(&writer->pending, total);
+        pica__unlock(&writer->lock);
+        return 0;
+    }
+    size_t capacity = last == NULL ? CHUNK_MIN : 2 * last->capacity;
+    pica__unlock(&writer->lock);
+    return append_chunk(writer, parts, count, total, capacity < CHUNK_MAX ? capacity : CHUNK_MAX);
+}
+
+int pica_writer_write(pica_writer *writer, const void *data, size_t size) {
+    if (size > SSIZE_MAX || (data == NULL && size != 0)) {
+        return -EINVAL;
+    }
+    struct iovec part = {(void *)(uintptr_t)data, size};
+    return append(writer, &part, 1, size);
+}
+
+int pica_writer_writelines(pica_writer *writer, const struct iovec *parts, int count) {
+    if (count < 0 || (parts == NULL && count != 0)) {
+        return -EINVAL;
+    }
+    size_t total = 0;
+    for (int i = 0; i < count; i++) {
+        if (parts[i].iov_len > SSIZE_MAX - total) {
+            return -EINVAL;
+        }
+        total += parts[i].iov_len;
+    }
+    return append(writer, parts, count, total);
+}
+
+void pica_writer_cork(pica_writer *writer) {
+    pica__lock(&writer->lock);
+    writer->corked++;
+    pica__unlock(&writer->lock);
+}
+
+int pica_writer_uncork(pica_writer *writer) {
+    pica__lock(&writer->lock);
+    if (writer->corked == 0) {
+        pica__unlock(&writer->lock);
+        return -EINVAL;
+    }
+    if (--writer->corked == 0 && writer->waiting.first != NULL) {
+        return flush_unlock(writer);
+    }
+    uint32_t state = state_of(writer);
+    int rc = (state & PICA__WRITER_LOST) != 0 ? writer->error : 0;
+    pica__unlock(&writer->lock);
+    return rc;
+}
+
+/* --- drain ---------------------------------------------------------------------------------- */
+
+/* Waits on `drained`, holding a reference to the pair. */
+static int drain_wait(struct pica_writer *writer) {
+    /* A cork would keep for ever what this waits for. */
+    pica__lock(&writer->lock);
+    if (writer->waiting.first != NULL) {
+        (void)flush_unlock(writer);
+    } else {
+        pica__unlock(&writer->lock);
+    }
+    int rc = 0;
+    while (rc == 0) {
+        pica__lock(&writer->lock);
+        atomic_store(&writer->draining, 1);
+        if (!must_drain(writer)) {
+            pica__unlock(&writer->lock);
+            break;
+        }
+        pica_event_clear(&writer->drained);
+        pica__unlock(&writer->lock);
+        rc = pica_event_wait(&writer->drained);
+    }
+    uint32_t state = state_of(writer);
+    if (rc == 0 && (state & PICA__WRITER_LOST) != 0) {
+        rc = writer->error;
+    } else if (rc == 0 && (state & PICA__WRITER_ABORTED) != 0) {
+        rc = PICA_ECLOSED;
+    }
+    return rc;
+}
+
+int pica_writer_drain(pica_writer *writer) {
+    int rc = pica_checkpoint();
+    if (rc < 0) {
+        return rc;
+    }
+    uint32_t state = state_of(writer);
+    if ((state & (PICA__WRITER_LOST | PICA__WRITER_CLOSING)) != 0) {
+        return (state & PICA__WRITER_LOST) != 0 ? writer->error : PICA_ECLOSED;
+    }
+    if (atomic_load_explicit(&writer->pending, memory_order_relaxed) >
+        atomic_load_explicit(&writer->high, memory_order_relaxed)) {
+        struct pica__stream *stream = pica__stream_of_writer(writer);
+        pica__stream_ref(stream);
+        rc = drain_wait(writer);
+        pica__stream_unref(stream);
+        return rc;
+    }
+    /* A peer that takes everything would let a task write for ever without a suspension. */
+    if (atomic_load_explicit(&writer->burst, memory_order_relaxed) >= TURN_BYTES) {
+        atomic_store_explicit(&writer->burst, 0, memory_order_relaxed);
+        return pica_yield();
+    }
+    return 0;
+}
+
+int pica_writer_set_limits(pica_writer *writer, size_t high, size_t low) {
+    if (high < low) {
+        return -EINVAL;
+    }
+    pica__lock(&writer->lock);
+    atomic_store_explicit(&writer->high, high, memory_order_relaxed);
+    atomic_store_explicit(&writer->low, low, memory_order_relaxed);
+    pica__unlock(&writer->lock);
+    wake_drainers(writer);
+    return 0;
+}
+
+size_t pica_writer_pending(const pica_writer *writer) {
+    /* What is dropped may be freed a little later, but is not pending any more. */
+    uint32_t state = atomic_load_explicit(&writer->state, memory_order_acquire);
+    if ((state & (PICA__WRITER_LOST | PICA__WRITER_ABORTED)) != 0) {
+        return 0;
+    }
+    return atomic_load_explicit(&writer->pending, memory_order_relaxed);
+}
+
+/* --- the end -------------------------------------------------------------------------------- */
+
+int pica_writer_write_eof(pica_writer *writer) {
+    pica__lock(&writer->lock);
+    uint32_t state = state_of(writer);
+    int rc = refusal(writer, state & ~(uint32_t)PICA__WRITER_EOF);
+    if (rc < 0 || (state & PICA__WRITER_EOF) != 0) {
+        pica__unlock(&writer->lock);
+        return rc;
+    }
+    set_state(writer, state | PICA__WRITER_EOF);
+    return flush_unlock(writer);
+}
+
+void pica_writer_close(pica_writer *writer) {
+    pica__lock(&writer->lock);
+    uint32_t state = state_of(writer);
+    if ((state & PICA__WRITER_CLOSING) != 0) {
+        pica__unlock(&writer->lock);
+        return;
+    }
+    set_state(writer, state | PICA__WRITER_CLOSING);
+    (void)flush_unlock(writer);
+    if ((state_of(writer) & PICA__WRITER_CLOSED) == 0) {
+        /* The rest is sent later. The task that reads is woken now: it finds an end, and CLOSING. */
+        (void)pica_socket_shutdown(pica__stream_of_writer(writer)->socket, SHUT_RD);
+    }
+}
+
+void pica_writer_abort(pica_writer *writer) {
+    pica__lock(&writer->lock);
+    uint32_t state = state_of(writer);
+    if ((state & (PICA__WRITER_ABORTED | PICA__WRITER_CLOSED)) != 0) {
+        pica__unlock(&writer->lock);
+        return;
+    }
+    state |= PICA__WRITER_CLOSING | PICA__WRITER_ABORTED;
+    bool end_socket = (state & PICA__WRITER_FLUSHING) != 0;
+    set_state(writer, end_socket ? state | PICA__WRITER_SOCKET_ENDED : state);
+    /* A flush that is under way is not waited for: it finds the socket closed, is called for that if
+     * it waits for room, and finishes. */
+    (void)flush_unlock(writer);
+    if (end_socket) {
+        pica_socket_close(pica__socket_ref(pica__stream_of_writer(writer)->socket));
+        wake_drainers(writer);
+    }
+}
+
+int pica_writer_wait_closed(pica_writer *writer) {
+    struct pica__stream *stream = pica__stream_of_writer(writer);
+    pica__stream_ref(stream);
+    int rc = pica_event_wait(&writer->closed);
+    if (rc == 0 && (state_of(writer) & PICA__WRITER_LOST) != 0) {
+        rc = writer->error;
+    }
+    pica__stream_unref(stream);
+    return rc;
+}

@@ -1,0 +1,241 @@
+/* Awaiting a future or a task: in place, or by suspending.
+ *
+ * In place. An unstarted task that is awaited runs as a call on the awaiter's stack. The awaiter is
+ * WAITING meanwhile, with a node that names the task as its target, so that cancelling works as
+ * always; the node is in no list and nobody fires it: the return of the call ends the wait. If the
+ * task suspends, the shared stack is parked with it; its owner could not have gone on anyway.
+ * Not in place: pinned tasks, tasks of another loop or runtime, tasks with a stack size of their own,
+ * with little room left on the stack, and when the turn's budget is spent (so that a loop of awaits
+ * reaches I/O).
+ */
+#include "runtime/base/check.h"
+#include "runtime/error.h"
+#include "runtime/future.h"
+#include "runtime/rt.h"
+#include "runtime/san.h"
+#include "runtime/task.h"
+#include "runtime/wait.h"
+#include "runtime/worker.h"
+
+struct await_node {
+    pica__wait wait;
+    pica__waiter waiter;
+    pica_future *future;
+};
+
+static bool await_withdraw(pica__wait *wait) {
+    struct await_node *node = PICA__CONTAINER_OF(wait, struct await_node, wait);
+    return pica__future_withdraw(node->future, &node->waiter);
+}
+
+static const struct pica__wait_ops await_ops = {"await", NULL};
+static const struct pica__wait_ops shield_ops = {"shield", await_withdraw};
+
+static void await_done(pica__waiter *waiter, pica_future *future) {
+    struct await_node *node = PICA__CONTAINER_OF(waiter, struct await_node, waiter);
+    (void)future;
+    pica__wait_fire(&node->wait, 0);
+}
+
+static bool await_commit(pica__wait *wait) {
+    struct await_node *node = PICA__CONTAINER_OF(wait, struct await_node, wait);
+    pica_future *future = node->future;
+    pica__lock(&future->lock);
+    bool waits = false;
+    if (atomic_load_explicit(&future->state, memory_order_relaxed) & PICA__FUTURE_DONE) {
+        wait->result = 0;
+    } else if (pica__wait_publish(wait)) {
+        pica__list_push_back(&future->waiters, &node->waiter.link);
+        waits = true;
+    }
+    pica__unlock(&future->lock);
+    return waits;
+}
+
+/* Suspends until the future is done (0), or a cancellation came (PICA_ECANCELED). */
+static int await_suspend(pica_task *self, pica_future *future, bool shield) {
+    struct await_node node = {
+        .wait = {shield ? &shield_ops : &await_ops, self, shield ? NULL : future, 0},
+        .waiter = {.done = await_done},
+        .future = future,
+    };
+    return pica__suspend(&node.wait, await_commit);
+}
+
+/* --- in place --- */
+
+static bool in_place_commit(pica__wait *wait) {
+    pica_task *task = wait->task;
+    uint32_t old = atomic_load_explicit(&task->word, memory_order_relaxed);
+    for (;;) {
+        uint32_t state = pica__task_state(old);
+        PICA__CHECK(state == PICA__TASK_WAITING || state == PICA__TASK_CLAIMED);
+        bool claimed = state == PICA__TASK_CLAIMED;
+        uint32_t next = claimed ? PICA__TASK_FIRED : PICA__TASK_RUNNING;
+        if (atomic_compare_exchange_weak_explicit(&task->word, &old,
+                                                  (old & ~(uint32_t)PICA__TASK_STATE) | next,
+                                                  memory_order_acq_rel, memory_order_relaxed)) {
+            return claimed; /* then the claimer resumes us */
+        }
+    }
+}
+
+/* The awaiter is alone on its stack again: WAITING -> RUNNING. A canceller that holds a claim looks at
+ * the node on this stack, so the awaiter leaves the stack until the claim is given back. */
+static void in_place_return(pica__wait *wait) {
+    pica_task *self = wait->task;
+    uint32_t old = atomic_load_explicit(&self->word, memory_order_relaxed);
+    while (pica__task_state(old) == PICA__TASK_WAITING) {
+        if (atomic_compare_exchange_weak_explicit(
+                &self->word, &old, (old & ~(uint32_t)PICA__TASK_STATE) | PICA__TASK_RUNNING,
+                memory_order_acquire, memory_order_relaxed)) {
+            return;
+        }
+    }
+    (void)pica__suspend(wait, in_place_commit);
+}
+
+/* Whether the stack has room for another task, which may expect half of a stack. */
+static bool room_for_task(const pica__worker *worker) {
+    const pica__stack *stack = &worker->fiber->stack;
+    return pica__fiber_room(worker) >= (size_t)(stack->hi - stack->lo) / 2;
+}
+
+PICA__NO_TSAN static void run_in_place(pica_task *self, pica_task *task) {
+    pica__wait wait = {&await_ops, self, &task->future, 0};
+    self->wait = &wait;
+    while (!pica__wait_publish(&wait)) {
+        (void)pica__cancel(task); /* claimed but not begun: it ends without running */
+    }
+    pica__worker *worker = pica__self();
+    pica__count(&worker->stats.inplace, 1);
+    pica__worker_step(worker);
+    pica__task_execute(task);
+    worker = pica__self();
+    worker->current = self;
+#if PICA__TSAN
+    pica__tsan_leave(self->tsan_fiber);
+#endif
+    in_place_return(&wait);
+}
+
+/* Takes the task out of the runnable ones if it is the youngest; otherwise its entry stays, dead. */
+static void unqueue(pica__worker *worker, pica_task *task) {
+    pica_task *expected = task;
+    if (atomic_load_explicit(&worker->newest, memory_order_relaxed) == task &&
+        atomic_compare_exchange_strong_explicit(&worker->newest, &expected, NULL,
+                                                memory_order_acq_rel, memory_order_relaxed)) {
+        pica__task_unref(task);
+    }
+}
+
+/* In the runtime's context: may `task` run here? Claims it if so. */
+static bool claim_in_place(pica__worker *worker, pica_task *self, pica_task *task, int *rc) {
+    if (task->pinned || task->own_stack || task->loop != self->loop || worker->fifo) {
+        return false;
+    }
+    if (!room_for_task(worker)) {
+        if (!pica__worker_stand(worker)) {
+            *rc = -ENOMEM;
+        }
+        return false;
+    }
+    if (worker->budget <= 0) {
+        return false;
+    }
+    worker->budget--;
+    if (!pica__task_claim(task)) {
+        return false;
+    }
+    unqueue(worker, task);
+    if (self->pinned) {
+        task->pinned = true; /* it shares our stack, so it cannot leave our worker */
+    }
+    return true;
+}
+
+PICA__NO_TSAN bool pica__await_in_place(pica_task *self, pica_task *task, int *rc) {
+    *rc = 0;
+    pica__worker *worker = pica__self();
+    void *context = pica__tsan_enter(worker->tsan);
+    bool claimed = claim_in_place(worker, self, task, rc);
+    pica__tsan_leave(context);
+    if (claimed) {
+        run_in_place(self, task);
+    }
+    return claimed;
+}
+
+/* --- the public calls --- */
+
+/* Waits until the future is done. A cancellation of the caller is passed on to the future, unless
+ * shielded. Returns 0, or PICA_ECANCELED (shielded, or it came when the future was done), -ENOMEM. */
+static int await_done_or_cancelled(pica_task *self, pica_future *future, bool shield) {
+    while (!pica__future_is_done(future)) {
+        if (!shield && future->is_task) {
+            pica_task *task = (pica_task *)future;
+            uint32_t word = atomic_load_explicit(&task->word, memory_order_relaxed);
+            int rc = 0;
+            if (pica__task_state(word) == PICA__TASK_NEW &&
+                (pica__await_in_place(self, task, &rc) || rc < 0)) {
+                if (rc < 0) {
+                    return rc;
+                }
+                continue;
+            }
+        }
+        if (await_suspend(self, future, shield) == PICA_ECANCELED && !pica__future_is_done(future)) {
+            if (shield) {
+                return PICA_ECANCELED;
+            }
+            /* The cancellation came before the wait began: it goes to what we are about to await. */
+            (void)pica_future_cancel(future);
+        }
+    }
+    return 0;
+}
+
+static int await_any(pica_future *future, void **value, bool shield) {
+    pica_task *self = pica__current();
+    if (self == NULL) {
+        return PICA_ENOTASK;
+    }
+    if (&self->future == future) {
+        return -EDEADLK;
+    }
+    if (!pica__future_is_done(future)) {
+        int rc = await_done_or_cancelled(self, future, shield);
+        if (rc < 0) {
+            return rc;
+        }
+        /* Observation: a cancellation that is still pending wins, the future keeps its value. */
+        if (pica__cancel_take(self)) {
+            return PICA_ECANCELED;
+        }
+    }
+    int code = pica_future_result(future, value);
+    if (code < 0 && (future->error != NULL || self->error != NULL)) {
+        pica__task_carry_error(self, future->error);
+    }
+    return code;
+}
+
+int pica_await(pica_future *future, void **value) {
+    return await_any(future, value, false);
+}
+
+int pica_shield(pica_future *future, void **value) {
+    return await_any(future, value, true);
+}
+
+int pica_join(pica_task *task, void **value) {
+    int code = pica_await(&task->future, NULL);
+    if (code == PICA_ENOTASK || !pica__future_is_done(&task->future)) {
+        return code;
+    }
+    if (value != NULL) {
+        (void)pica_future_take(&task->future, value);
+    }
+    pica_task_unref(task);
+    return code;
+}

@@ -1,0 +1,115 @@
+/* Fibers: making, switching, giving back. See fiber.h. */
+#include "runtime/fiber.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "runtime/base/check.h"
+#include "runtime/rt.h"
+#include "runtime/san.h"
+#include "runtime/worker.h"
+
+#if PICA__ASAN
+#include <sanitizer/common_interface_defs.h>
+#include <sanitizer/asan_interface.h>
+#endif
+
+/* libstdc++'s per-thread exception state: caught exceptions and the number of uncaught ones. Absent
+ * in C programs. It belongs to the stack: a task may suspend inside a catch block. */
+__attribute__((weak)) void *__cxa_get_globals(void);
+
+static void fiber_place(pica__fiber **out, pica__stack stack, bool own_stack,
+                        void (*entry)(void *fiber)) {
+    /* Below the fiber's struct, on a 16-byte boundary, begins the stack. */
+    uintptr_t top = ((uintptr_t)stack.hi - sizeof(pica__fiber)) & ~(uintptr_t)15;
+    pica__fiber *fiber = (pica__fiber *)top;
+    memset(fiber, 0, sizeof *fiber);
+    fiber->stack = stack;
+    fiber->own_stack = own_stack;
+    pica__context_make(&fiber->context, stack.lo, fiber, entry, fiber);
+    *out = fiber;
+}
+
+pica__fiber *pica__fiber_new(pica__worker *worker, void (*entry)(void *fiber)) {
+    pica__stack stack;
+    if (pica__stack_cache_get(&worker->stacks, &stack) < 0) {
+        return NULL;
+    }
+    pica__fiber *fiber;
+    fiber_place(&fiber, stack, false, entry);
+    return fiber;
+}
+
+pica__fiber *pica__fiber_new_sized(size_t size, void (*entry)(void *fiber)) {
+    pica__stack stack;
+    if (pica__stack_map(size, 64 * 1024, &stack) < 0) {
+        return NULL;
+    }
+    pica__fiber *fiber;
+    fiber_place(&fiber, stack, true, entry);
+    return fiber;
+}
+
+void pica__fiber_free(pica__worker *worker, pica__fiber *fiber) {
+    pica__stack stack = fiber->stack;
+#if PICA__ASAN
+    /* Frames that were left for good keep their red zones: the next user must not trip on them. */
+    __asan_unpoison_memory_region(stack.lo, (size_t)(stack.hi - stack.lo));
+#endif
+    if (fiber->own_stack) {
+        pica__stack_unmap(stack);
+        return;
+    }
+    pica__stack_cache_put(&worker->stacks, stack);
+    pica__runtime_stack_freed(worker->rt);
+}
+
+size_t pica__fiber_room(const pica__worker *worker) {
+    return (size_t)((char *)__builtin_frame_address(0) - worker->fiber->stack.lo);
+}
+
+static inline void eh_switch(pica__fiber *from, pica__fiber *to) {
+    if (__cxa_get_globals != NULL) {
+        void **globals = __cxa_get_globals();
+        from->eh_globals[0] = globals[0];
+        from->eh_globals[1] = globals[1];
+        globals[0] = to->eh_globals[0];
+        globals[1] = to->eh_globals[1];
+    }
+}
+
+PICA__NO_TSAN void pica__fiber_arrive(void) {
+    pica__worker *worker = pica__self();
+#if PICA__ASAN
+    const void *bottom;
+    size_t size;
+    __sanitizer_finish_switch_fiber(worker->fiber->fake_stack, &bottom, &size);
+    if (worker->native.stack.lo == NULL) {
+        /* The first switch of this thread came from its own stack, whose place only the sanitizer
+         * knows; the switch back will need it. */
+        worker->native.stack.lo = (char *)(uintptr_t)bottom;
+        worker->native.stack.hi = (char *)(uintptr_t)bottom + size;
+    }
+#endif
+    pica__commit_fn commit = worker->commit;
+    if (commit != NULL) {
+        worker->commit = NULL;
+        commit(worker, worker->commit_arg);
+    }
+}
+
+PICA__NO_TSAN void pica__fiber_switch(pica__worker *worker, pica__fiber *to,
+                                      pica__commit_fn commit, void *arg) {
+    pica__fiber *from = worker->fiber;
+    worker->commit = commit;
+    worker->commit_arg = arg;
+    worker->fiber = to;
+    eh_switch(from, to);
+#if PICA__ASAN
+    __sanitizer_start_switch_fiber(&from->fake_stack, to->stack.lo,
+                                   (size_t)(to->stack.hi - to->stack.lo));
+#endif
+    pica__context_switch(&from->context, &to->context);
+    /* Here on whatever worker switched back. */
+    pica__fiber_arrive();
+}

@@ -1,0 +1,166 @@
+/* Loops: FIFO, inbox, timers. See loop.h. */
+#include "runtime/loop.h"
+
+#include <math.h>
+
+#include "runtime/base/check.h"
+#include "runtime/base/clock.h"
+#include "runtime/idle.h"
+#include "runtime/rt.h"
+#include "runtime/san.h"
+#include "runtime/worker.h"
+
+int pica__loop_init(pica_loop *loop, pica_runtime *rt, unsigned index) {
+    loop->rt = rt;
+    loop->index = index;
+    loop->worker = &rt->worker[index];
+    loop->engine = NULL;
+    pica__fifo_init(&loop->ready);
+    loop->ready_count = 0;
+    pica__inbox_init(&loop->inbox);
+    pica__lock_init(&loop->timers.lock);
+    pica__heap_init(&loop->timers.heap);
+    pica__lock_init(&loop->registry.lock);
+    pica__list_init(&loop->registry.tasks);
+    loop->registry.next_id = 0;
+    atomic_init(&loop->registry.created, 0);
+    atomic_init(&loop->registry.ended, 0);
+    atomic_init(&loop->objects, 0);
+    return 0;
+}
+
+void pica__loop_fini(pica_loop *loop) {
+    pica__heap_destroy(&loop->timers.heap);
+}
+
+bool pica__loop_is_mine(const pica_loop *loop) {
+    pica__worker *worker = pica__self();
+    return worker != NULL && worker->loop == loop;
+}
+
+void pica__loop_post(pica_loop *loop, pica__work *work) {
+    pica__worker *worker = pica__self();
+    if (worker == NULL || worker->loop != loop) {
+        pica__inbox_push(&loop->inbox, &work->node);
+        pica__worker_wake(loop->worker);
+        return;
+    }
+    void *context = pica__tsan_enter(worker->tsan);
+    /* What came from elsewhere before this call stays before it. */
+    pica__loop_drain_inbox(loop);
+    pica__fifo_push(&loop->ready, &work->node);
+    loop->ready_count++;
+    pica__tsan_leave(context);
+}
+
+void pica__loop_drain_inbox(pica_loop *loop) {
+    pica__fifo_node *node = pica__inbox_take(&loop->inbox);
+    while (node != NULL) {
+        pica__fifo_node *next = node->next;
+        pica__fifo_push(&loop->ready, node);
+        loop->ready_count++;
+        node = next;
+    }
+}
+
+/* --- timers --- */
+
+int64_t pica__deadline(double seconds) {
+    double when = (double)pica__now() + ceil(seconds * 1e9);
+    return when >= 9.2e18 ? INT64_MAX : (int64_t)when;
+}
+
+void pica__timer_init(pica__timer *timer, void (*fire)(pica__timer *timer)) {
+    pica__heap_node_init(&timer->node);
+    timer->loop = NULL;
+    timer->fire = fire;
+}
+
+int pica__timer_push_locked(pica_loop *loop, pica__timer *timer, int64_t when, bool *earliest) {
+    timer->node.when = when;
+    timer->loop = loop;
+    int rc = pica__heap_push(&loop->timers.heap, &timer->node);
+    *earliest = rc == 0 && pica__heap_min(&loop->timers.heap) == &timer->node;
+    return rc;
+}
+
+void pica__timer_wake(pica_loop *loop) {
+    /* The owner looks at its heap before it sleeps; others must tell it. */
+    if (!pica__loop_is_mine(loop)) {
+        pica__worker_wake(loop->worker);
+    }
+}
+
+int pica__timer_arm(pica_loop *loop, pica__timer *timer, int64_t when) {
+    bool earliest;
+    pica__lock(&loop->timers.lock);
+    int rc = pica__timer_push_locked(loop, timer, when, &earliest);
+    pica__unlock(&loop->timers.lock);
+    if (earliest) {
+        pica__timer_wake(loop);
+    }
+    return rc;
+}
+
+bool pica__timer_cancel(pica__timer *timer) {
+    pica_loop *loop = timer->loop;
+    if (loop == NULL) {
+        return false;
+    }
+    pica__lock(&loop->timers.lock);
+    bool in = pica__heap_node_in(&timer->node);
+    if (in) {
+        pica__heap_remove(&loop->timers.heap, &timer->node);
+    }
+    pica__unlock(&loop->timers.lock);
+    return in;
+}
+
+unsigned pica__loop_fire_timers(pica_loop *loop, int64_t now) {
+    unsigned fired = 0;
+    for (;;) {
+        pica__lock(&loop->timers.lock);
+        pica__heap_node *first = pica__heap_min(&loop->timers.heap);
+        if (first == NULL || first->when > now) {
+            pica__unlock(&loop->timers.lock);
+            return fired;
+        }
+        (void)pica__heap_pop(&loop->timers.heap);
+        pica__timer *timer = PICA__CONTAINER_OF(first, pica__timer, node);
+        void (*fire)(pica__timer *) = timer->fire;
+        pica__unlock(&loop->timers.lock);
+        fire(timer);
+        fired++;
+    }
+}
+
+int64_t pica__loop_deadline(pica_loop *loop) {
+    pica__lock(&loop->timers.lock);
+    pica__heap_node *first = pica__heap_min(&loop->timers.heap);
+    int64_t when = first == NULL ? INT64_MAX : first->when;
+    pica__unlock(&loop->timers.lock);
+    /* 0 means "do not wait" to the engine; a deadline that has passed means the same. */
+    return when;
+}
+
+/* --- public --- */
+
+PICA__NO_TSAN pica_loop *pica_current_loop(void) {
+    pica__worker *worker = pica__self();
+    if (worker == NULL) {
+        return NULL;
+    }
+    return worker->current == NULL ? worker->loop : worker->current->loop;
+}
+
+double pica_time(void) {
+    return (double)pica__now() * 1e-9;
+}
+
+pica_runtime *pica_loop_runtime(pica_loop *loop) {
+    return loop->rt;
+}
+
+unsigned pica_loop_index(const pica_loop *loop) {
+    return loop->index;
+}

@@ -1,0 +1,276 @@
+/* Where a task goes that may run, and where a worker finds the next one: see the head of worker.h. */
+#include "runtime/base/check.h"
+#include "runtime/base/clock.h"
+#include "runtime/rt.h"
+#include "runtime/san.h"
+#include "runtime/task.h"
+#include "runtime/worker.h"
+
+/* Steps in a turn before the loop looks at I/O, timers and its inbox, and how long a turn may take. */
+enum { TURN_CHECK = 16, LIFO_STREAK = 3 };
+#define TURN_NS INT64_C(100000)
+
+/* --- the shared queue --- */
+
+void pica__shared_push(pica_runtime *rt, pica__work *work) {
+    pica__lock(&rt->shared.lock);
+    pica__fifo_push(&rt->shared.fifo, &work->node);
+    atomic_store_explicit(&rt->shared.count,
+                          atomic_load_explicit(&rt->shared.count, memory_order_relaxed) + 1,
+                          memory_order_release);
+    pica__unlock(&rt->shared.lock);
+}
+
+pica__work *pica__shared_pop(pica_runtime *rt) {
+    if (atomic_load_explicit(&rt->shared.count, memory_order_acquire) == 0) {
+        return NULL;
+    }
+    pica__lock(&rt->shared.lock);
+    pica__fifo_node *node = pica__fifo_pop(&rt->shared.fifo);
+    if (node != NULL) {
+        atomic_store_explicit(&rt->shared.count,
+                              atomic_load_explicit(&rt->shared.count, memory_order_relaxed) - 1,
+                              memory_order_release);
+    }
+    pica__unlock(&rt->shared.lock);
+    return node == NULL ? NULL : PICA__CONTAINER_OF(node, pica__work, node);
+}
+
+static void shared_push_entry(pica_runtime *rt, uintptr_t entry) {
+    pica_task *task = pica__entry_task(entry);
+    pica__shared_push(rt, entry & PICA__ENTRY_START ? &task->start : &task->ready);
+}
+
+/* --- the deque --- */
+
+/* A full deque: drops dead start entries; if that did not make room, half goes to the shared
+ * queue. */
+static void deque_make_room(pica__worker *worker) {
+    size_t n = pica__deque_size(&worker->deque);
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        uintptr_t entry = pica__deque_take(&worker->deque);
+        if (entry == 0) {
+            return; /* thieves were faster */
+        }
+        pica_task *task = pica__entry_task(entry);
+        if ((entry & PICA__ENTRY_START) != 0 &&
+            pica__task_state(atomic_load_explicit(&task->word, memory_order_relaxed)) !=
+                PICA__TASK_NEW) {
+            pica__task_unref(task);
+        } else if (kept++ < PICA__DEQUE_CAPACITY / 2) {
+            bool pushed = pica__deque_push(&worker->deque, entry);
+            PICA__CHECK(pushed);
+        } else {
+            shared_push_entry(worker->rt, entry);
+        }
+    }
+}
+
+static void deque_push(pica__worker *worker, uintptr_t entry) {
+    while (PICA__UNLIKELY(!pica__deque_push(&worker->deque, entry))) {
+        deque_make_room(worker);
+    }
+}
+
+/* --- making runnable --- */
+
+/* Debugging: the task moves to another worker, always. */
+static void push_elsewhere(pica__worker *worker, pica_task *task) {
+    pica_runtime *rt = worker->rt;
+    unsigned step = 1 + pica__random_next(&worker->random) % (rt->workers - 1);
+    pica__loop_post(&rt->loop[(worker->index + step) % rt->workers], &task->ready);
+}
+
+static void ready_here(pica__worker *worker, pica_task *task) {
+    if (worker->debug_migrate && worker->rt->workers > 1) {
+        push_elsewhere(worker, task);
+        return;
+    }
+    if (worker->current == NULL) {
+        /* From a completion, a timer or a callback: the loop runs it right after this turn's I/O. Who
+         * else is woken is decided once for the batch. */
+        deque_push(worker, (uintptr_t)task);
+        worker->ready_pushed++;
+        return;
+    }
+    pica_task *old = atomic_exchange_explicit(&worker->lifo, task, memory_order_acq_rel);
+    if (old != NULL) {
+        deque_push(worker, (uintptr_t)old);
+        pica__idle_notify(worker->rt);
+    }
+}
+
+void pica__ready(pica_task *task) {
+    pica_runtime *rt = task->loop->rt;
+    pica__worker *worker = pica__self();
+    if (worker == NULL || worker->rt != rt) {
+        if (task->pinned || rt->config.fifo) {
+            pica__loop_post(task->loop, &task->ready);
+        } else {
+            pica__shared_push(rt, &task->ready);
+            pica__idle_notify(rt);
+        }
+        return;
+    }
+    void *context = pica__tsan_enter(worker->tsan);
+    if (task->pinned || worker->fifo) {
+        pica__loop_post(task->loop, &task->ready);
+    } else {
+        ready_here(worker, task);
+    }
+    pica__tsan_leave(context);
+}
+
+void pica__ready_last(pica__worker *worker, pica_task *task) {
+    if (task->pinned || worker->fifo) {
+        pica__loop_post(task->loop, &task->ready);
+    } else if (worker->debug_migrate && worker->rt->workers > 1) {
+        push_elsewhere(worker, task);
+    } else {
+        deque_push(worker, (uintptr_t)task);
+    }
+}
+
+/* An unstarted task of this worker: the youngest end of its queue. */
+static void unstarted_here(pica__worker *worker, pica_task *task) {
+    pica_task *old = atomic_exchange_explicit(&worker->newest, task, memory_order_acq_rel);
+    if (old != NULL) {
+        deque_push(worker, pica__entry_start(old));
+    }
+    if (worker->rt->workers > 1) {
+        pica__idle_notify(worker->rt);
+    }
+}
+
+void pica__ready_unstarted(pica_task *task) {
+    pica_runtime *rt = task->loop->rt;
+    pica__worker *worker = pica__self();
+    if (worker == NULL || worker->rt != rt) {
+        if (task->pinned || rt->config.fifo) {
+            pica__loop_post(task->loop, &task->start);
+        } else {
+            pica__shared_push(rt, &task->start);
+            pica__idle_notify(rt);
+        }
+        return;
+    }
+    void *context = pica__tsan_enter(worker->tsan);
+    pica__count(&worker->stats.created, 1);
+    if (task->pinned || worker->fifo || task->loop != worker->loop) {
+        /* A task for another loop begins there: whoever chose the loop wanted it so. */
+        pica__loop_post(task->loop, &task->start);
+    } else {
+        unstarted_here(worker, task);
+    }
+    pica__tsan_leave(context);
+}
+
+/* --- what is next --- */
+
+/* Debugging: moves the oldest entry to the back, sometimes. */
+static void shuffle(pica__worker *worker) {
+    if ((pica__random_next(&worker->random) & 1) != 0) {
+        uintptr_t entry = pica__deque_take(&worker->deque);
+        if (entry != 0) {
+            deque_push(worker, entry);
+        }
+    }
+}
+
+static bool turn_is_over(pica__worker *worker) {
+    if (worker->budget <= 0) {
+        return true;
+    }
+    worker->budget--;
+    if (worker->budget % TURN_CHECK == 0 && pica__now() - worker->turn_start > TURN_NS) {
+        worker->budget = 0;
+        if (pica__deque_size(&worker->deque) != 0) {
+            pica__idle_notify(worker->rt); /* what is queued has waited long enough to be moved */
+        }
+        return true;
+    }
+    return false;
+}
+
+static pica_task *take_lifo(pica__worker *worker) {
+    if (atomic_load_explicit(&worker->lifo, memory_order_relaxed) == NULL) {
+        return NULL;
+    }
+    return atomic_exchange_explicit(&worker->lifo, NULL, memory_order_acq_rel);
+}
+
+static uintptr_t take_newest(pica__worker *worker) {
+    if (atomic_load_explicit(&worker->newest, memory_order_relaxed) == NULL) {
+        return 0;
+    }
+    pica_task *task = atomic_exchange_explicit(&worker->newest, NULL, memory_order_acq_rel);
+    return task == NULL ? 0 : pica__entry_start(task);
+}
+
+uintptr_t pica__worker_pick(pica__worker *worker) {
+    if (worker->fifo || turn_is_over(worker)) {
+        return 0;
+    }
+    if (PICA__UNLIKELY(worker->debug_shuffle)) {
+        shuffle(worker);
+    }
+    pica_task *task;
+    if (worker->lifo_streak < LIFO_STREAK && (task = take_lifo(worker)) != NULL) {
+        worker->lifo_streak++;
+        return (uintptr_t)task;
+    }
+    worker->lifo_streak = 0;
+    uintptr_t entry = pica__deque_take(&worker->deque);
+    if (entry != 0) {
+        return entry;
+    }
+    task = take_lifo(worker);
+    return task != NULL ? (uintptr_t)task : take_newest(worker);
+}
+
+void pica__worker_put_back(pica__worker *worker, uintptr_t entry) {
+    pica_runtime *rt = worker->rt;
+    pica_task *task = pica__entry_task(entry);
+    worker->no_stack = true;
+    pica__lock(&rt->starved.lock);
+    pica__fifo_push(&rt->starved.fifo, &task->start.node);
+    atomic_fetch_add_explicit(&rt->starved.count, 1, memory_order_seq_cst);
+    pica__unlock(&rt->starved.lock);
+    /* Partner of the fence in pica__runtime_stack_freed: either it sees our count, or this second try
+     * gets the stack that was given back meanwhile. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (!task->own_stack && pica__worker_stand(worker)) {
+        pica__runtime_unstarve(rt);
+    }
+}
+
+void pica__runtime_unstarve(pica_runtime *rt) {
+    pica__lock(&rt->starved.lock);
+    pica__fifo all = rt->starved.fifo;
+    pica__fifo_init(&rt->starved.fifo);
+    atomic_store_explicit(&rt->starved.count, 0, memory_order_seq_cst);
+    pica__unlock(&rt->starved.lock);
+    pica__fifo_node *node;
+    while ((node = pica__fifo_pop(&all)) != NULL) {
+        pica_task *task = PICA__CONTAINER_OF(PICA__CONTAINER_OF(node, pica__work, node), pica_task,
+                                             start);
+        if (task->pinned || rt->config.fifo) {
+            pica__loop_post(task->loop, &task->start);
+        } else {
+            pica__shared_push(rt, &task->start);
+        }
+    }
+    pica__idle_notify(rt);
+}
+
+void pica__runtime_stack_freed(pica_runtime *rt) {
+    if (PICA__LIKELY(rt->config.max_stacks == 0 &&
+                     atomic_load_explicit(&rt->starved.count, memory_order_relaxed) == 0)) {
+        return; /* without a limit a stack is missed only when memory ended: no need for the fence */
+    }
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load_explicit(&rt->starved.count, memory_order_relaxed) != 0) {
+        pica__runtime_unstarve(rt);
+    }
+}

@@ -1,0 +1,269 @@
+/* All tasks of a runtime: cancelling them, waiting for their end, and the counters.
+ *
+ * Each loop lists the tasks at home there that have not ended. A walk puts a marker (id 0) into the list
+ * and moves it along, so the lock is never held while a task is cancelled, and the list may change in
+ * between.
+ */
+#include <string.h>
+
+#include "runtime/base/alloc.h"
+#include "runtime/base/check.h"
+#include "runtime/base/log.h"
+#include "runtime/base/park.h"
+#include "runtime/rt.h"
+#include "runtime/task.h"
+#include "runtime/wait.h"
+
+/* --- walking --- */
+
+/* Moves the marker behind the next task and returns that, with a reference; NULL at the end. */
+static pica_task *registry_step(pica_loop *loop, pica__registered *marker) {
+    pica_task *task = NULL;
+    pica__lock(&loop->registry.lock);
+    pica__link *next = marker->link.next;
+    while (next != &loop->registry.tasks) {
+        pica__registered *r = PICA__CONTAINER_OF(next, pica__registered, link);
+        if (r->id != 0) {
+            task = pica_task_ref(PICA__CONTAINER_OF(r, pica_task, all));
+            break;
+        }
+        next = next->next;
+    }
+    pica__list_remove(&marker->link);
+    if (task != NULL) {
+        pica__list_insert_between(&marker->link, next, next->next);
+    }
+    pica__unlock(&loop->registry.lock);
+    return task;
+}
+
+static void loop_cancel_all(pica_loop *loop, pica_task *except) {
+    pica__registered marker = {.id = 0};
+    pica__lock(&loop->registry.lock);
+    uint64_t last = loop->registry.next_id * loop->rt->workers + loop->index + 1;
+    pica__list_push_front(&loop->registry.tasks, &marker.link);
+    pica__unlock(&loop->registry.lock);
+    pica_task *task;
+    bool old = true;
+    /* Tasks created meanwhile are not chased. */
+    while ((task = registry_step(loop, &marker)) != NULL) {
+        old = task->all.id < last;
+        if (old && task != except) {
+            (void)pica__cancel(task);
+        }
+        pica__task_unref(task);
+        if (!old) {
+            pica__lock(&loop->registry.lock);
+            pica__list_remove(&marker.link);
+            pica__unlock(&loop->registry.lock);
+            return;
+        }
+    }
+}
+
+void pica__runtime_cancel_all(pica_runtime *rt, pica_task *except) {
+    for (unsigned i = 0; i < rt->workers; i++) {
+        loop_cancel_all(&rt->loop[i], except);
+    }
+}
+
+/* --- counting --- */
+
+uint64_t pica__runtime_alive(pica_runtime *rt) {
+    uint64_t ended = 0;
+    uint64_t created = 0;
+    for (unsigned i = 0; i < rt->workers; i++) {
+        ended += atomic_load_explicit(&rt->loop[i].registry.ended, memory_order_seq_cst);
+    }
+    for (unsigned i = 0; i < rt->workers; i++) {
+        created += atomic_load_explicit(&rt->loop[i].registry.created, memory_order_seq_cst);
+    }
+    return created - ended;
+}
+
+struct drain_node {
+    pica__wait wait;
+    pica__link link;
+    pica_runtime *rt;
+};
+
+/* With rt->drain.lock: how many tasks wait here; they may be left over. */
+static uint64_t drain_waiters(pica_runtime *rt) {
+    uint64_t n = 0;
+    for (pica__link *l = rt->drain.waiters.next; l != &rt->drain.waiters; l = l->next) {
+        n++;
+    }
+    return n;
+}
+
+/* Fires all that wait for the end of the others, if that has come. */
+static void drain_check(pica_runtime *rt) {
+    pica__link ready;
+    pica__list_init(&ready);
+    uint64_t alive = pica__runtime_alive(rt);
+    pica__lock(&rt->drain.lock);
+    uint64_t waiters = drain_waiters(rt);
+    bool done = waiters != 0 && alive <= waiters;
+    /* One at a time, each unlinked under the lock: see wait.h. */
+    pica__link *l = done ? pica__list_pop_front(&rt->drain.waiters) : NULL;
+    if (done && pica__phase(rt) < PICA__CLOSING) { /* a closing runtime goes on draining */
+        atomic_store_explicit(&rt->drain_mark, 0, memory_order_seq_cst);
+    }
+    pica__unlock(&rt->drain.lock);
+    while (l != NULL) {
+        pica__wait_fire(&PICA__CONTAINER_OF(l, struct drain_node, link)->wait, 0);
+        pica__lock(&rt->drain.lock);
+        l = pica__list_pop_front(&rt->drain.waiters);
+        pica__unlock(&rt->drain.lock);
+    }
+}
+
+void pica__task_ended(pica_loop *loop) {
+    pica_runtime *rt = loop->rt;
+    atomic_fetch_add_explicit(&loop->registry.ended, 1, memory_order_seq_cst);
+    uint64_t mark = atomic_load_explicit(&rt->drain_mark, memory_order_seq_cst);
+    if (PICA__LIKELY(mark == 0)) {
+        return;
+    }
+    drain_check(rt);
+    if (pica__runtime_alive(rt) == 0) {
+        atomic_fetch_add_explicit(&rt->drained, 1, memory_order_release);
+        pica__park_wake(&rt->drained);
+    }
+}
+
+static bool drain_withdraw(pica__wait *wait) {
+    struct drain_node *node = PICA__CONTAINER_OF(wait, struct drain_node, wait);
+    pica__lock(&node->rt->drain.lock);
+    bool linked = pica__link_linked(&node->link);
+    if (linked) {
+        pica__list_remove(&node->link);
+    }
+    pica__unlock(&node->rt->drain.lock);
+    return linked;
+}
+
+static const struct pica__wait_ops drain_ops = {"wait_all_tasks", drain_withdraw};
+
+static bool drain_commit(pica__wait *wait) {
+    struct drain_node *node = PICA__CONTAINER_OF(wait, struct drain_node, wait);
+    pica_runtime *rt = node->rt;
+    pica__lock(&rt->drain.lock);
+    bool waits = pica__wait_publish(wait);
+    if (waits) {
+        pica__list_push_back(&rt->drain.waiters, &node->link);
+        atomic_store_explicit(&rt->drain_mark, 1, memory_order_seq_cst);
+    }
+    pica__unlock(&rt->drain.lock);
+    if (waits) {
+        drain_check(rt); /* perhaps nobody else is left to do it */
+    }
+    return waits;
+}
+
+int pica_wait_all_tasks(int cancel) {
+    pica_task *self = pica__current();
+    if (self == NULL) {
+        return PICA_ENOTASK;
+    }
+    if (cancel) {
+        pica__runtime_cancel_all(self->loop->rt, self);
+    }
+    struct drain_node node = {.wait = {&drain_ops, self, NULL, 0}, .rt = self->loop->rt};
+    int rc = pica__suspend(&node.wait, drain_commit);
+    return rc == 0 && pica__cancel_take(self) ? PICA_ECANCELED : rc;
+}
+
+/* --- stacks that cannot be had --- */
+
+/* Whether anything but a returned stack can still make a task runnable. */
+static bool something_pends(pica_runtime *rt) {
+    for (unsigned i = 0; i < rt->workers; i++) {
+        pica_loop *loop = &rt->loop[i];
+        if (pica__loop_deadline(loop) != INT64_MAX || !pica__inbox_empty(&loop->inbox) ||
+            atomic_load_explicit(&loop->engine->in_flight, memory_order_relaxed) > 1) {
+            return true; /* one operation is the loop's own wake-up */
+        }
+    }
+    return false;
+}
+
+void pica__starved_check(pica_runtime *rt) {
+    uint32_t starved = atomic_load_explicit(&rt->starved.count, memory_order_relaxed);
+    if (PICA__LIKELY(starved == 0)) {
+        return;
+    }
+    bool all_asleep = rt->workers == 1 || atomic_load_explicit(&rt->idle.sleeping,
+                                                               memory_order_seq_cst) == rt->workers;
+    if (!all_asleep || (pica__runtime_alive(rt) > starved && something_pends(rt))) {
+        return;
+    }
+    pica__lock(&rt->starved.lock);
+    pica__fifo_node *node = pica__fifo_pop(&rt->starved.fifo);
+    if (node != NULL) {
+        atomic_fetch_sub_explicit(&rt->starved.count, 1, memory_order_seq_cst);
+    }
+    pica__unlock(&rt->starved.lock);
+    if (node == NULL) {
+        return;
+    }
+    pica_task *task =
+        PICA__CONTAINER_OF(PICA__CONTAINER_OF(node, pica__work, node), pica_task, start);
+    if (pica__task_claim(task)) {
+        pica__log(PICA_LOG_ERROR,
+                  "no stack for task '%s' and none can become free (limit: %zu stacks, "
+                  "PICA_MAX_STACKS): it ends with ENOMEM",
+                  pica_task_name(task), rt->config.max_stacks);
+        pica__task_end_unstarted(task, -ENOMEM);
+    }
+    pica__task_unref(task);
+}
+
+/* --- counters --- */
+
+int pica_runtime_stats(pica_runtime *rt, struct pica_runtime_stats *stats) {
+    if (stats->size != sizeof *stats) {
+        return -EINVAL;
+    }
+    memset(stats, 0, sizeof *stats);
+    stats->size = sizeof *stats;
+    stats->tasks_alive = pica__runtime_alive(rt);
+    for (unsigned i = 0; i < rt->workers; i++) {
+        pica__worker *w = &rt->worker[i];
+        pica_loop *loop = &rt->loop[i];
+        stats->tasks_created += atomic_load_explicit(&loop->registry.created, memory_order_relaxed);
+        stats->tasks_inplace += atomic_load_explicit(&w->stats.inplace, memory_order_relaxed);
+        stats->steps += atomic_load_explicit(&w->steps, memory_order_relaxed);
+        stats->steals += atomic_load_explicit(&w->stats.steals, memory_order_relaxed);
+        stats->parks += atomic_load_explicit(&w->stats.parks, memory_order_relaxed);
+        stats->wakes += atomic_load_explicit(&w->stats.wakes, memory_order_relaxed);
+        stats->operations += atomic_load_explicit(&loop->engine->in_flight, memory_order_relaxed);
+    }
+    struct pica__stack_counts stacks;
+    pica__stack_counts(rt->stacks, &stacks);
+    stats->stacks_live = stacks.live;
+    stats->stacks_idle = stacks.idle;
+    stats->sockets = atomic_load_explicit(&rt->sockets, memory_order_relaxed);
+    return 0;
+}
+
+uint64_t pica_runtime_worker_steps(pica_runtime *rt, unsigned i) {
+    return i < rt->workers ? atomic_load_explicit(&rt->worker[i].steps, memory_order_relaxed) : 0;
+}
+
+unsigned pica_runtime_workers(const pica_runtime *rt) {
+    return rt->workers;
+}
+
+pica_loop *pica_runtime_loop(pica_runtime *rt, unsigned i) {
+    return i < rt->workers ? &rt->loop[i] : NULL;
+}
+
+pica_runtime *pica_current_runtime(void) {
+    pica_loop *loop = pica_current_loop();
+    return loop == NULL ? NULL : loop->rt;
+}
+
+int pica_is_stack_guard(const void *addr) {
+    return pica__is_stack_guard(addr);
+}

@@ -1,0 +1,157 @@
+/* From task to task: what a worker does when the running task suspends or ends, without going back to
+ * its loop. The picture:
+ *
+ *     loop fiber --pica__run_entry--> task --pica__leave_task--> task ... --> loop fiber
+ *
+ * Suspended tasks are switched to. Unstarted ones begin on an idle stack: the one that the worker
+ * stands on when a task has just ended there (no switch at all), else worker->standing. When a
+ * started task suspends it keeps the stack; when a task ends on a stack, that becomes the worker's
+ * standing stack, or goes back if there is one already.
+ *
+ * All of this runs in the runtime's context (san.h).
+ */
+#include "runtime/base/check.h"
+#include "runtime/rt.h"
+#include "runtime/san.h"
+#include "runtime/task.h"
+#include "runtime/worker.h"
+
+bool pica__worker_stand(pica__worker *worker) {
+    if (worker->standing == NULL) {
+        worker->standing = pica__fiber_new(worker, pica__runner);
+    }
+    return worker->standing != NULL;
+}
+
+/* Drops a start entry whose task was started elsewhere. */
+static bool entry_is_dead(uintptr_t entry) {
+    pica_task *task = pica__entry_task(entry);
+    if ((entry & PICA__ENTRY_START) == 0 ||
+        pica__task_state(atomic_load_explicit(&task->word, memory_order_relaxed)) ==
+            PICA__TASK_NEW) {
+        return false;
+    }
+    pica__task_unref(task);
+    return true;
+}
+
+/* Claims the task of a start entry and drops the entry's reference (the runtime's own keeps it). */
+static bool entry_claim(pica_task *task) {
+    bool claimed = pica__task_claim(task);
+    pica__task_unref(task);
+    return claimed;
+}
+
+/* The fiber on which an entry's task goes on, ready to be switched to, with worker->current set. NULL
+ * if there is nothing to do after all, or no stack (then the entry went back to the queues). */
+static pica__fiber *entry_fiber(pica__worker *worker, uintptr_t entry) {
+    pica_task *task = pica__entry_task(entry);
+    if ((entry & PICA__ENTRY_START) == 0) {
+        pica__task_resume(task);
+        worker->current = task;
+        pica__worker_step(worker);
+        return task->fiber;
+    }
+    if (entry_is_dead(entry)) {
+        return NULL;
+    }
+    pica__fiber *fiber;
+    if (task->own_stack) {
+        fiber = pica__fiber_new_sized(task->stack_size, pica__runner);
+    } else {
+        (void)pica__worker_stand(worker);
+        fiber = worker->standing;
+    }
+    if (fiber == NULL) {
+        pica__worker_put_back(worker, entry);
+        return NULL;
+    }
+    if (!entry_claim(task)) {
+        if (task->own_stack) {
+            pica__fiber_free(worker, fiber);
+        }
+        return NULL;
+    }
+    if (fiber == worker->standing) {
+        worker->standing = NULL;
+    }
+    fiber->start = task;
+    worker->current = NULL;
+    pica__worker_step(worker);
+    return fiber;
+}
+
+/* What comes next on this worker: a fiber to switch to, at last the loop's. */
+static pica__fiber *next_fiber(pica__worker *worker) {
+    uintptr_t entry;
+    while ((entry = pica__worker_pick(worker)) != 0) {
+        pica__fiber *fiber = entry_fiber(worker, entry);
+        if (fiber != NULL) {
+            return fiber;
+        }
+    }
+    worker->current = NULL;
+    return worker->loop_fiber;
+}
+
+PICA__NO_TSAN void pica__leave_task(pica__worker *worker, pica__commit_fn commit, void *arg) {
+    pica__fiber *to = next_fiber(worker);
+    pica__fiber_switch(worker, to, commit, arg);
+}
+
+PICA__NO_TSAN void pica__run_entry(pica__worker *worker, uintptr_t entry) {
+    pica__fiber *fiber = entry_fiber(worker, entry);
+    if (fiber != NULL) {
+        pica__fiber_switch(worker, fiber, NULL, NULL);
+    }
+}
+
+/* An idle fiber was left: it becomes the standing one, or its stack goes back. */
+static void idle_commit(pica__worker *worker, void *arg) {
+    pica__fiber *fiber = arg;
+    if (!fiber->own_stack && worker->standing == NULL) {
+        worker->standing = fiber;
+    } else {
+        pica__fiber_free(worker, fiber);
+    }
+}
+
+/* A task has ended on `fiber`, which is idle now. Returns with fiber->start set when this worker, or
+ * another one to which the fiber came, has a task to start on it. */
+PICA__NO_TSAN static void runner_next(pica__fiber *fiber) {
+    pica__worker *worker = pica__self();
+    pica__fiber *to = worker->loop_fiber;
+    uintptr_t entry;
+    while ((entry = pica__worker_pick(worker)) != 0) {
+        pica_task *task = pica__entry_task(entry);
+        if ((entry & PICA__ENTRY_START) != 0 && !task->own_stack && !fiber->own_stack) {
+            if (entry_claim(task)) {
+                fiber->start = task;
+                pica__worker_step(worker);
+                return;
+            }
+            continue;
+        }
+        pica__fiber *next = entry_fiber(worker, entry);
+        if (next != NULL) {
+            to = next;
+            break;
+        }
+    }
+    if (to == worker->loop_fiber) {
+        worker->current = NULL;
+    }
+    pica__fiber_switch(worker, to, idle_commit, fiber);
+}
+
+/* The frame under every started task. It keeps nothing of the worker: the task may end on another. */
+PICA__NO_TSAN void pica__runner(void *arg) {
+    pica__fiber *fiber = arg;
+    pica__fiber_arrive();
+    for (;;) {
+        pica_task *task = fiber->start;
+        fiber->start = NULL;
+        pica__task_execute(task);
+        runner_next(fiber);
+    }
+}

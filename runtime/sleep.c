@@ -1,0 +1,223 @@
+/* Sleeping, yielding, and time-out scopes. */
+#include <math.h>
+#include <pica/timeout.h>
+
+#include "runtime/base/check.h"
+#include "runtime/base/clock.h"
+#include "runtime/base/relax.h"
+#include "runtime/loop.h"
+#include "runtime/san.h"
+#include "runtime/task.h"
+#include "runtime/wait.h"
+#include "runtime/worker.h"
+
+/* --- yield --- */
+
+static void yield_switch_commit(pica__worker *worker, void *arg) {
+    pica_task *task = arg;
+    atomic_fetch_xor_explicit(&task->word, PICA__TASK_RUNNING ^ PICA__TASK_READY,
+                              memory_order_relaxed);
+    pica__ready_last(worker, task);
+}
+
+PICA__NO_TSAN int pica_yield(void) {
+    pica_task *task = pica__current();
+    if (task == NULL) {
+        return PICA_ENOTASK;
+    }
+    if (pica__cancel_take(task)) {
+        return PICA_ECANCELED;
+    }
+    pica__worker *worker = pica__self();
+    void *context = pica__tsan_enter(worker->tsan);
+    task->fiber = worker->fiber;
+    pica__leave_task(worker, yield_switch_commit, task);
+    pica__tsan_leave(context);
+    return pica__cancel_take(task) ? PICA_ECANCELED : 0;
+}
+
+/* --- sleep --- */
+
+struct sleep_node {
+    pica__wait wait;
+    pica__timer timer;
+    pica_loop *loop;
+    int64_t when;
+};
+
+static bool sleep_withdraw(pica__wait *wait) {
+    return pica__timer_cancel(&PICA__CONTAINER_OF(wait, struct sleep_node, wait)->timer);
+}
+
+static const struct pica__wait_ops sleep_ops = {"sleep", sleep_withdraw};
+
+static void sleep_due(pica__timer *timer) {
+    pica__wait_fire(&PICA__CONTAINER_OF(timer, struct sleep_node, timer)->wait, 0);
+}
+
+static bool sleep_commit(pica__wait *wait) {
+    struct sleep_node *node = PICA__CONTAINER_OF(wait, struct sleep_node, wait);
+    pica_loop *loop = node->loop;
+    bool earliest = false;
+    bool waits = false;
+    pica__lock(&loop->timers.lock);
+    int rc = pica__timer_push_locked(loop, &node->timer, node->when, &earliest);
+    if (rc < 0) {
+        wait->result = rc;
+    } else if (pica__wait_publish(wait)) {
+        waits = true;
+    } else {
+        pica__heap_remove(&loop->timers.heap, &node->timer.node);
+    }
+    pica__unlock(&loop->timers.lock);
+    if (waits && earliest) {
+        pica__timer_wake(loop);
+    }
+    return waits;
+}
+
+PICA__NO_TSAN static pica_loop *nearest_loop(void) {
+    return pica__self()->loop;
+}
+
+int pica_sleep(double seconds) {
+    if (isnan(seconds)) {
+        return -EINVAL;
+    }
+    if (seconds <= 0) {
+        return pica_yield();
+    }
+    pica_task *task = pica__current();
+    if (task == NULL) {
+        return PICA_ENOTASK;
+    }
+    struct sleep_node node = {
+        .wait = {&sleep_ops, task, NULL, 0},
+        .loop = nearest_loop(),
+        .when = pica__deadline(seconds),
+    };
+    pica__timer_init(&node.timer, sleep_due);
+    int rc = pica__suspend(&node.wait, sleep_commit);
+    /* Observation: a cancellation that came after the timer still wins. */
+    return rc == 0 && pica__cancel_take(task) ? PICA_ECANCELED : rc;
+}
+
+/* --- time-out scopes ---
+ *
+ * State: ACTIVE -> EXPIRED by the loop that fires the timer, after it has cancelled the task; or
+ * ACTIVE -> FINISHED by an exit that took the timer out. An exit that comes between the two waits for
+ * EXPIRED, which is as long as one cancel takes: so after exit no cancel of this scope can arrive, and
+ * the timer, which lies in the caller's frame, is out. */
+
+enum { ACTIVE, EXPIRED, FINISHED };
+
+struct timeout {
+    pica__timer timer;
+    pica_task *task;
+    int entry_count;       /* cancel requests when the scope was entered */
+    bool entry_pending;    /* one of them was not delivered yet */
+    /* The loop that fires writes EXPIRED (release); the task reads it (acquire). */
+    _Atomic uint32_t state;
+};
+_Static_assert(sizeof(struct timeout) <= sizeof(pica_timeout), "pica_timeout is too small");
+
+static struct timeout *timeout_of(pica_timeout *timeout) {
+    return (struct timeout *)(void *)timeout;
+}
+
+static void timeout_due(pica__timer *timer) {
+    struct timeout *t = PICA__CONTAINER_OF(timer, struct timeout, timer);
+    (void)pica__cancel(t->task);
+    atomic_store_explicit(&t->state, EXPIRED, memory_order_release);
+}
+
+static int timeout_arm(struct timeout *t, double limit) {
+    if (limit <= 0) {
+        (void)pica__cancel(t->task);
+        atomic_store_explicit(&t->state, EXPIRED, memory_order_relaxed);
+        return 0;
+    }
+    int64_t when = pica__deadline(limit);
+    return when == INT64_MAX ? 0 : pica__timer_arm(nearest_loop(), &t->timer, when);
+}
+
+int pica_timeout_enter(pica_timeout *timeout, double limit) {
+    struct timeout *t = timeout_of(timeout);
+    pica_task *task = pica__current();
+    if (task == NULL) {
+        return PICA_ENOTASK;
+    }
+    if (isnan(limit)) {
+        return -EINVAL;
+    }
+    uint32_t word = atomic_load_explicit(&task->word, memory_order_relaxed);
+    pica__timer_init(&t->timer, timeout_due);
+    t->task = task;
+    t->entry_count = (int)(word / PICA__TASK_COUNT);
+    t->entry_pending = pica__cancel_pending(word);
+    atomic_init(&t->state, ACTIVE);
+    return timeout_arm(t, limit);
+}
+
+/* True if the scope did not expire: its timer is out. Otherwise the cancel has been made. */
+static bool timeout_disarm(struct timeout *t) {
+    if (atomic_load_explicit(&t->state, memory_order_acquire) == EXPIRED) {
+        return false;
+    }
+    if (t->timer.loop == NULL || pica__timer_cancel(&t->timer)) {
+        return true;
+    }
+    /* Taken out by the loop, which is about to cancel us, or doing so. */
+    pica__backoff backoff = {0};
+    while (atomic_load_explicit(&t->state, memory_order_acquire) != EXPIRED) {
+        pica__relax(&backoff);
+    }
+    return false;
+}
+
+int pica_timeout_exit(pica_timeout *timeout, int rc) {
+    struct timeout *t = timeout_of(timeout);
+    if (timeout_disarm(t)) {
+        atomic_store_explicit(&t->state, FINISHED, memory_order_relaxed);
+        return rc;
+    }
+    int left = pica_task_uncancel(t->task);
+    if (rc == PICA_ECANCELED) {
+        return left <= t->entry_count ? PICA_ETIMEDOUT : rc;
+    }
+    if (left <= t->entry_count && !t->entry_pending) {
+        (void)pica__cancel_take(t->task); /* ours was never delivered, and must not be later */
+    }
+    return rc;
+}
+
+int pica_timeout_expired(const pica_timeout *timeout) {
+    const struct timeout *t = (const struct timeout *)(const void *)timeout;
+    return atomic_load_explicit(&((struct timeout *)(uintptr_t)t)->state, memory_order_acquire) ==
+           EXPIRED;
+}
+
+int pica_timeout_reschedule(pica_timeout *timeout, double limit) {
+    struct timeout *t = timeout_of(timeout);
+    if (isnan(limit)) {
+        return -EINVAL;
+    }
+    if (!timeout_disarm(t)) {
+        return PICA_EINVALSTATE;
+    }
+    pica__timer_init(&t->timer, timeout_due);
+    return timeout_arm(t, limit);
+}
+
+int pica_wait_for(pica_future *future, double limit, void **value) {
+    if (pica_future_done(future)) {
+        return pica_current_task() == NULL ? PICA_ENOTASK : pica_await(future, value);
+    }
+    pica_timeout timeout;
+    int rc = pica_timeout_enter(&timeout, limit);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = pica_await(future, value);
+    return pica_timeout_exit(&timeout, rc);
+}

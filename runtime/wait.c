@@ -1,0 +1,100 @@
+/* Suspension, resumption, and the claim of cancellers. The protocol stands in wait.h. */
+#include "runtime/wait.h"
+
+#include "runtime/base/check.h"
+#include "runtime/rt.h"
+#include "runtime/san.h"
+#include "runtime/task.h"
+#include "runtime/worker.h"
+
+PICA__NO_TSAN pica_task *pica__current(void) {
+    pica__worker *worker = pica__self();
+    return worker == NULL ? NULL : worker->current;
+}
+
+/* What the context that runs next needs to publish a suspension. Lies on the suspended stack. */
+struct suspension {
+    pica__wait *wait;
+    bool (*commit)(pica__wait *wait);
+};
+
+static void suspend_commit(pica__worker *worker, void *arg) {
+    struct suspension *s = arg;
+    pica__wait *wait = s->wait;
+    pica_task *task = wait->task;
+    (void)worker;
+    if (!s->commit(wait)) {
+        /* Satisfied, or cancelled: the task is still RUNNING and nobody else knows the node. Relaxed:
+         * the queue that the task goes through carries the hand-over. */
+        atomic_fetch_xor_explicit(&task->word, PICA__TASK_RUNNING ^ PICA__TASK_READY,
+                                  memory_order_relaxed);
+        pica__ready(task);
+    }
+}
+
+PICA__NO_TSAN int pica__suspend(pica__wait *wait, bool (*commit)(pica__wait *wait)) {
+    pica__worker *worker = pica__self();
+    pica_task *task = wait->task;
+    struct suspension suspension = {wait, commit};
+    void *context = pica__tsan_enter(worker->tsan);
+    task->wait = wait;
+    task->fiber = worker->fiber;
+    pica__leave_task(worker, suspend_commit, &suspension);
+    pica__tsan_leave(context);
+    /* Acquire, in the task's own context: what the one who fired wrote is visible from here on. */
+    (void)atomic_load_explicit(&task->word, memory_order_acquire);
+    return wait->result;
+}
+
+bool pica__wait_publish(pica__wait *wait) {
+    pica_task *task = wait->task;
+    uint32_t old = atomic_load_explicit(&task->word, memory_order_relaxed);
+    for (;;) {
+        PICA__CHECK(pica__task_state(old) == PICA__TASK_RUNNING);
+        bool cancelled = pica__cancel_pending(old);
+        uint32_t new =
+            cancelled ? old & ~(uint32_t)PICA__TASK_CANCEL
+                      : (old & ~(uint32_t)PICA__TASK_STATE) | (uint32_t)PICA__TASK_WAITING;
+        if (cancelled) {
+            wait->result = PICA_ECANCELED;
+        }
+        if (atomic_compare_exchange_weak_explicit(&task->word, &old, new, memory_order_acq_rel,
+                                                  memory_order_relaxed)) {
+            return !cancelled;
+        }
+    }
+}
+
+void pica__wait_publish_uncancellable(pica__wait *wait) {
+    uint32_t old = atomic_fetch_xor_explicit(
+        &wait->task->word, PICA__TASK_RUNNING ^ PICA__TASK_WAITING, memory_order_acq_rel);
+    PICA__CHECK(pica__task_state(old) == PICA__TASK_RUNNING);
+}
+
+void pica__wait_fire(pica__wait *wait, int result) {
+    pica_task *task = wait->task;
+    wait->result = result;
+    uint32_t old = atomic_load_explicit(&task->word, memory_order_relaxed);
+    for (;;) {
+        uint32_t state = pica__task_state(old);
+        PICA__CHECK(state == PICA__TASK_WAITING || state == PICA__TASK_CLAIMED);
+        uint32_t next = state == PICA__TASK_WAITING ? PICA__TASK_READY : PICA__TASK_FIRED;
+        if (atomic_compare_exchange_weak_explicit(&task->word, &old,
+                                                  (old & ~(uint32_t)PICA__TASK_STATE) | next,
+                                                  memory_order_acq_rel, memory_order_relaxed)) {
+            if (next == PICA__TASK_READY) {
+                pica__ready(task);
+            }
+            return;
+        }
+    }
+}
+
+bool pica__cancel_take(pica_task *task) {
+    if (!pica__cancel_pending(atomic_load_explicit(&task->word, memory_order_relaxed))) {
+        return false;
+    }
+    uint32_t old = atomic_fetch_and_explicit(&task->word, ~(uint32_t)PICA__TASK_CANCEL,
+                                             memory_order_acq_rel);
+    return pica__cancel_pending(old);
+}

@@ -1,0 +1,411 @@
+/* The worker's loop: turns, stealing, parking. What runs where stands in worker.h, the idle protocol
+ * in idle.h.
+ *
+ * A turn: I/O, timers, inbox, the callbacks that are there now, then tasks until none is left or the
+ * budget (steps, or 100 us of time) is spent. So everything is looked at within a bounded number of
+ * steps. After a turn that did nothing the worker looks elsewhere, then parks.
+ */
+#include "runtime/worker.h"
+
+#include <sched.h>
+#include <string.h>
+
+#include "runtime/base/alloc.h"
+#include "runtime/base/check.h"
+#include "runtime/base/clock.h"
+#include "runtime/base/cpus.h"
+#include "runtime/base/overflow.h"
+#include "runtime/base/park.h"
+#include "runtime/rt.h"
+#include "runtime/san.h"
+
+#if PICA__TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
+
+enum {
+    TURN_STEPS = 64,    /* tasks run between two looks at I/O */
+    SHARED_TURNS = 61,  /* turns between two looks at the shared queue while there is other work */
+    STEAL_WORTH = 4,    /* queued tasks that make an unasked steal worth it: fewer run sooner at home */
+    WAKE_WORTH = 8,     /* tasks readied by one batch of completions that are worth a wake */
+    STEAL_MAX = PICA__DEQUE_CAPACITY / 2
+};
+#define WATCH_NS INT64_C(2000000)
+
+char *pica__worker_scratch(pica__worker *worker) {
+    if (worker->scratch == NULL) {
+        worker->scratch = pica__alloc(PICA__SCRATCH_SIZE);
+    }
+    return worker->scratch;
+}
+
+/* --- running --- */
+
+static void run_work(pica__worker *worker, pica__work *work) {
+    switch (work->kind) {
+        case PICA__WORK_CALL: {
+            pica__call *call = PICA__CONTAINER_OF(work, pica__call, work);
+            call->fn(call);
+            break;
+        }
+        case PICA__WORK_START:
+            pica__run_entry(worker,
+                            pica__entry_start(PICA__CONTAINER_OF(work, pica_task, start)));
+            break;
+        case PICA__WORK_RESUME:
+            pica__run_entry(worker, (uintptr_t)PICA__CONTAINER_OF(work, pica_task, ready));
+            break;
+    }
+}
+
+static bool run_shared(pica__worker *worker) {
+    pica__work *work = pica__shared_pop(worker->rt);
+    if (work == NULL) {
+        return false;
+    }
+    run_work(worker, work);
+    return true;
+}
+
+/* Exactly the callbacks that are there now: what they add comes after the next look at I/O. */
+static bool run_callbacks(pica__worker *worker) {
+    pica_loop *loop = worker->loop;
+    size_t n = loop->ready_count;
+    bool any = n != 0;
+    while (n-- != 0) {
+        pica__fifo_node *node = pica__fifo_pop(&loop->ready);
+        loop->ready_count--;
+        run_work(worker, PICA__CONTAINER_OF(node, pica__work, node));
+    }
+    return any;
+}
+
+static bool run_tasks(pica__worker *worker) {
+    bool any = false;
+    if (worker->tick % SHARED_TURNS == 0) {
+        any = run_shared(worker);
+    }
+    uintptr_t entry;
+    while ((entry = pica__worker_pick(worker)) != 0) {
+        any = true;
+        pica__run_entry(worker, entry);
+    }
+    return any;
+}
+
+static bool turn(pica__worker *worker) {
+    pica_loop *loop = worker->loop;
+    worker->tick++;
+    worker->budget = TURN_STEPS;
+    bool any = false;
+    if (pica__engine_has_work(loop->engine)) {
+        any = pica__engine_wait(loop->engine, 0) > 0;
+    }
+    worker->turn_start = pica__now();
+    any |= pica__loop_fire_timers(loop, worker->turn_start) > 0;
+    pica__loop_drain_inbox(loop);
+    any |= run_callbacks(worker);
+    if (worker->ready_pushed >= WAKE_WORTH) {
+        pica__idle_notify(worker->rt);
+    }
+    worker->ready_pushed = 0;
+    any |= run_tasks(worker);
+    return any;
+}
+
+/* --- stealing --- */
+
+/* Takes work from a victim into our deque and returns one entry to run, or 0. stuck: the victim has not
+ * finished a step for a while, so its LIFO slot is fair game too. */
+static uintptr_t steal_from(pica__worker *worker, pica__worker *victim, bool stuck) {
+    uintptr_t entries[STEAL_MAX];
+    size_t n = pica__deque_steal(&victim->deque, entries, STEAL_MAX);
+    uintptr_t first = 0;
+    if (n > 0) {
+        first = entries[0];
+        for (size_t i = 1; i < n; i++) {
+            bool pushed = pica__deque_push(&worker->deque, entries[i]);
+            PICA__CHECK(pushed); /* ours is empty, or we would not steal */
+        }
+    } else if (atomic_load_explicit(&victim->newest, memory_order_relaxed) != NULL) {
+        pica_task *task = atomic_exchange_explicit(&victim->newest, NULL, memory_order_acq_rel);
+        first = task == NULL ? 0 : pica__entry_start(task);
+        n = first != 0;
+    }
+    if (first == 0 && stuck && atomic_load_explicit(&victim->lifo, memory_order_relaxed) != NULL) {
+        first = (uintptr_t)atomic_exchange_explicit(&victim->lifo, NULL, memory_order_acq_rel);
+        n = first != 0;
+    }
+    if (n > 0) {
+        pica__count(&worker->stats.steals, n);
+    }
+    return first;
+}
+
+static size_t stealable(pica__worker *victim) {
+    return pica__deque_size(&victim->deque) +
+           (atomic_load_explicit(&victim->newest, memory_order_relaxed) != NULL);
+}
+
+static uintptr_t steal(pica__worker *worker, size_t worth) {
+    pica_runtime *rt = worker->rt;
+    unsigned start = pica__random_next(&worker->random) % rt->workers;
+    for (unsigned i = 0; i < rt->workers; i++) {
+        pica__worker *victim = &rt->worker[(start + i) % rt->workers];
+        if (victim != worker && stealable(victim) >= worth) {
+            uintptr_t entry = steal_from(worker, victim, false);
+            if (entry != 0) {
+                return entry;
+            }
+        }
+    }
+    return 0;
+}
+
+/* What a watcher looks for: a worker that made no step since the last look, with tasks behind it. */
+static uintptr_t steal_from_stuck(pica__worker *worker) {
+    pica_runtime *rt = worker->rt;
+    uintptr_t entry = 0;
+    for (unsigned i = 0; i < rt->workers; i++) {
+        pica__worker *victim = &rt->worker[i];
+        uint64_t steps = atomic_load_explicit(&victim->steps, memory_order_relaxed);
+        bool stuck = steps == worker->seen_steps[i] &&
+                     atomic_load_explicit(&victim->sleep, memory_order_relaxed) == PICA__AWAKE;
+        worker->seen_steps[i] = steps;
+        if (victim != worker && stuck && entry == 0) {
+            entry = steal_from(worker, victim, true);
+        }
+    }
+    return entry;
+}
+
+/* The worker has found something to do (found), or gives up searching. */
+static void stop_searching(pica__worker *worker, bool found) {
+    if (!worker->searching) {
+        return;
+    }
+    worker->searching = false;
+    if (pica__idle_end_search(worker->rt) && found) {
+        /* The last searcher: producers relied on it, so somebody else must come for the rest. */
+        pica__idle_notify(worker->rt);
+    }
+}
+
+/* Looks for work outside; runs one piece of it. */
+static bool run_from_elsewhere(pica__worker *worker) {
+    pica_runtime *rt = worker->rt;
+    if (run_shared(worker)) {
+        return true;
+    }
+    if (rt->workers == 1 || worker->fifo) {
+        return false;
+    }
+    if (!worker->searching) {
+        worker->searching = pica__idle_begin_search(rt);
+        if (!worker->searching) {
+            return false;
+        }
+        uintptr_t entry = steal(worker, STEAL_WORTH);
+        if (entry != 0) {
+            stop_searching(worker, true);
+            pica__run_entry(worker, entry);
+        }
+        return entry != 0;
+    }
+    uintptr_t entry = steal(worker, 1);
+    if (entry != 0) {
+        stop_searching(worker, true);
+        pica__run_entry(worker, entry);
+    }
+    return entry != 0;
+}
+
+/* --- parking --- */
+
+/* The second look of the idle protocol: anything that came before SLEEPING was visible. */
+static bool anything(pica__worker *worker) {
+    pica_runtime *rt = worker->rt;
+    if (!pica__fifo_empty(&worker->loop->ready) || !pica__inbox_empty(&worker->loop->inbox) ||
+        atomic_load_explicit(&rt->phase, memory_order_acquire) != worker->seen_phase ||
+        atomic_load_explicit(&rt->shared.count, memory_order_acquire) != 0 ||
+        stealable(worker) != 0 ||
+        atomic_load_explicit(&worker->lifo, memory_order_relaxed) != NULL) {
+        return true;
+    }
+    if (worker->fifo) {
+        return false;
+    }
+    for (unsigned i = 0; i < rt->workers; i++) {
+        if (i != worker->index && stealable(&rt->worker[i]) >= STEAL_WORTH) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* While others are awake, one sleeper sleeps with a bound. */
+static bool begin_watch(pica__worker *worker) {
+    pica__idle *idle = &worker->rt->idle;
+    return worker->rt->workers > 1 && !worker->fifo &&
+           atomic_load_explicit(&idle->sleeping, memory_order_relaxed) < worker->rt->workers &&
+           atomic_exchange_explicit(&idle->watched, 1, memory_order_acq_rel) == 0;
+}
+
+static void park(pica__worker *worker) {
+    pica_runtime *rt = worker->rt;
+    stop_searching(worker, false);
+    if (rt->config.max_stacks != 0 && worker->standing != NULL) {
+        pica__fiber *fiber = worker->standing; /* another worker may need it */
+        worker->standing = NULL;
+        pica__fiber_free(worker, fiber);
+    }
+    pica__idle_enter(worker);
+    if (anything(worker)) {
+        if (pica__idle_leave(worker)) {
+            worker->searching = true;
+        }
+        return;
+    }
+    pica__starved_check(rt);
+    bool watch = begin_watch(worker);
+    int64_t deadline = pica__loop_deadline(worker->loop);
+    if (watch) {
+        int64_t bound = pica__now() + WATCH_NS;
+        deadline = deadline < bound ? deadline : bound;
+    }
+    pica__count(&worker->stats.parks, 1);
+    int delivered = pica__engine_wait(worker->loop->engine, deadline);
+    if (watch) {
+        atomic_store_explicit(&rt->idle.watched, 0, memory_order_release);
+    }
+    if (atomic_load_explicit(&worker->sleep, memory_order_relaxed) == PICA__NOTIFIED) {
+        pica__count(&worker->stats.wakes, 1);
+    }
+    if (pica__idle_leave(worker)) {
+        worker->searching = true;
+    }
+    if (watch && delivered == 0) {
+        worker->budget = TURN_STEPS;
+        uintptr_t entry = steal_from_stuck(worker);
+        if (entry != 0) {
+            pica__run_entry(worker, entry);
+        }
+    }
+}
+
+/* --- life --- */
+
+/* Follows the phase. False: leave. */
+static bool obey(pica__worker *worker) {
+    pica_runtime *rt = worker->rt;
+    uint32_t now = atomic_load_explicit(&rt->phase, memory_order_acquire);
+    if (PICA__LIKELY(now == worker->seen_phase && (now & 3) != PICA__PAUSED)) {
+        return true;
+    }
+    if ((now & 3) == PICA__PAUSED && now / 4 != worker->seen_phase / 4) {
+        (void)turn(worker); /* a run that was stopped before it began: one turn all the same */
+    }
+    worker->seen_phase = now;
+    if ((now & 3) == PICA__PAUSED) {
+        stop_searching(worker, true);
+        atomic_fetch_add_explicit(&rt->stopped, 1, memory_order_acq_rel);
+        pica__park_wake(&rt->stopped);
+        while (atomic_load_explicit(&rt->phase, memory_order_acquire) == now) {
+            pica__park_wait(&rt->phase, now, INT64_MAX);
+        }
+        return obey(worker);
+    }
+    return (now & 3) != PICA__ENDING;
+}
+
+static void worker_loop(pica__worker *worker) {
+    while (obey(worker)) {
+        if (turn(worker)) {
+            stop_searching(worker, true);
+        } else if (!run_from_elsewhere(worker)) {
+            park(worker);
+        }
+    }
+}
+
+PICA__NO_TSAN static void loop_fiber_main(void *arg) {
+    (void)arg;
+    pica__fiber_arrive();
+    pica__worker *worker = pica__self();
+    worker_loop(worker);
+    pica__fiber_switch(worker, &worker->native, NULL, NULL);
+    PICA__UNREACHABLE();
+}
+
+static void pin(pica__worker *worker) {
+    cpu_set_t allowed;
+    if (pica__cpus_allowed(&allowed) != 0) {
+        return;
+    }
+    int count = CPU_COUNT(&allowed);
+    int skip = count == 0 ? 0 : (int)(worker->index % (unsigned)count);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (CPU_ISSET(cpu, &allowed) && skip-- == 0) {
+            cpu_set_t one;
+            CPU_ZERO(&one);
+            CPU_SET(cpu, &one);
+            (void)sched_setaffinity(0, sizeof one, &one);
+            return;
+        }
+    }
+}
+
+static int worker_start(pica__worker *worker) {
+    pica_runtime *rt = worker->rt;
+    if (rt->config.pin) {
+        pin(worker);
+    }
+    int rc = pica__engine_create(&worker->loop->engine, &rt->config);
+    if (rc < 0) {
+        return rc;
+    }
+    size_t size = rt->config.stack_size < 256 * 1024 ? 256 * 1024 : rt->config.stack_size;
+    worker->fiber = &worker->native;
+    worker->loop_fiber = pica__fiber_new_sized(size, loop_fiber_main);
+    return worker->loop_fiber == NULL ? -ENOMEM : 0;
+}
+
+static void worker_end(pica__worker *worker) {
+    if (worker->standing != NULL) {
+        pica__fiber_free(worker, worker->standing);
+        worker->standing = NULL;
+    }
+    if (worker->loop_fiber != NULL) {
+        pica__fiber_free(worker, worker->loop_fiber);
+    }
+    pica__stack_cache_flush(&worker->stacks);
+    if (worker->loop->engine != NULL) {
+        pica__engine_destroy(worker->loop->engine);
+        worker->loop->engine = NULL;
+    }
+    pica__free(worker->scratch, PICA__SCRATCH_SIZE);
+}
+
+PICA__NO_TSAN void *pica__worker_main(void *arg) {
+    pica__worker *worker = arg;
+    pica_runtime *rt = worker->rt;
+    void *altstack = NULL;
+    pica__self_set(worker);
+#if PICA__TSAN
+    worker->tsan = __tsan_get_current_fiber();
+#endif
+    (void)pica__overflow_thread_enter(&altstack);
+    int rc = worker_start(worker);
+    if (rc < 0) {
+        int none = 0;
+        (void)atomic_compare_exchange_strong(&rt->start_error, &none, rc);
+        atomic_fetch_add_explicit(&rt->stopped, 1, memory_order_acq_rel);
+        pica__park_wake(&rt->stopped);
+    } else {
+        pica__fiber_switch(worker, worker->loop_fiber, NULL, NULL);
+    }
+    worker_end(worker);
+    pica__overflow_thread_leave(altstack);
+    pica__self_set(NULL);
+    return NULL;
+}
