@@ -212,8 +212,6 @@ static ssize_t receive_end(struct pica_reader *reader, ssize_t got) {
         reader->turn = 0;
         return rc < 0 ? rc : -EAGAIN;
     }
-    case -EINTR:
-        return -EAGAIN;
     case PICA_ECLOSED:
     case -ENOMEM:
     case -ENOBUFS:
@@ -251,6 +249,9 @@ static ssize_t receive_ahead(struct pica_reader *reader, char *to, size_t size) 
         /* Asked for anew after each suspension: the task may be on another worker. */
         size_t room;
         char *scratch = pica__scratch(&room);
+        if (scratch == NULL) {
+            return -ENOMEM;
+        }
         n = receive_end(reader, pica__socket_try_recv(socket, scratch, room));
         if (n > 0) {
             size_t got = (size_t)n;
@@ -284,6 +285,9 @@ static ssize_t fill(struct pica_reader *reader) {
         size_t room = reader->capacity - reader->end;
         bool direct = room >= DIRECT_ROOM;
         char *to = direct ? reader->buffer + reader->end : pica__scratch(&room);
+        if (to == NULL) {
+            return -ENOMEM;
+        }
         n = receive_end(reader, pica__socket_try_recv(socket, to, room));
         if (n > 0) {
             if (direct) {

@@ -42,6 +42,7 @@
 #include "runtime/base/lock.h"
 #include "runtime/base/log.h"
 #include "runtime/base/sys.h"
+#include "runtime/loop.h"
 
 #define WARN_INTERVAL_NS INT64_C(1000000000)
 
@@ -51,7 +52,8 @@ struct place {
     pica_loop *loop;
     pica_socket *listener; /* NULL if there is none on this loop, or it was closed */
     size_t connections;    /* under the lock */
-    int64_t warned;        /* when accept errors were logged last; used by the loop only */
+    int64_t warned;        /* when a dropped connection was logged last; used by the loop only */
+    pica__call closed;     /* runs behind the close of the listener's descriptor */
 };
 
 struct pica_server {
@@ -214,25 +216,23 @@ static int connection_start(struct connection *connection, pica_socket *socket) 
     return rc;
 }
 
-static void accept_failed(struct place *place, int error) {
+/* A connection that was accepted is dropped. At most one line a second and loop. */
+static void connection_dropped(struct place *place, int error) {
     int64_t now = pica__now();
     if (place->warned == 0 || now - place->warned >= WARN_INTERVAL_NS) {
         place->warned = now;
-        pica__log(PICA_LOG_WARN, "cannot take a connection: %s", pica_strerror(error));
+        pica__log(PICA_LOG_WARN, "a connection was dropped: %s", pica_strerror(error));
     }
 }
 
-/* On the listener's loop: fd is a new connection, ours, or an error. */
+/* On the listener's loop: fd is a new connection, ours. What accept itself lacks is the listener's
+ * affair. */
 static void on_accept(void *arg, int fd) {
     struct place *here = arg;
-    if (fd < 0) {
-        accept_failed(here, fd);
-        return;
-    }
     struct connection *connection = pica__zalloc(sizeof *connection);
     if (connection == NULL) {
         (void)pica__sys_close(fd);
-        accept_failed(here, -ENOMEM);
+        connection_dropped(here, -ENOMEM);
         return;
     }
     struct place *place = connection_enter(connection, here);
@@ -245,19 +245,26 @@ static void on_accept(void *arg, int fd) {
     }
     if (rc < 0) {
         connection_leave(connection);
-        accept_failed(here, rc);
+        connection_dropped(here, rc);
     }
 }
 
 /* --- listeners ------------------------------------------------------------------------------ */
 
-/* On the listener's loop, once it accepts nothing any more. */
+static void on_closed(pica__call *call) {
+    server_done(PICA__CONTAINER_OF(call, struct place, closed)->server);
+}
+
+/* Once a listener accepts nothing any more. */
 static void on_stopped(void *arg) {
     struct place *place = arg;
     pica_socket *listener = place->listener;
     place->listener = NULL;
     pica_socket_close(listener);
-    server_done(place->server);
+    /* The descriptor is closed by the home loop, in a call before this one; the server ends behind
+     * that, so that whoever waited for its end finds the port free. */
+    pica__call_init(&place->closed, on_closed);
+    pica__call_soon(place->loop, &place->closed);
 }
 
 /* Opens the listeners; none accepts yet. */

@@ -312,14 +312,14 @@ static int flush(struct pica_writer *writer, bool full) {
             pending_sub(writer, (size_t)n);
         } else if (n == -EAGAIN || n == 0) {
             full = true;
-        } else if (n != -EINTR) {
+        } else {
             pica__writer_lost(writer, (int)n);
         }
     }
     return rc;
 }
 
-/* On the home loop: there is room, or the socket was closed. */
+/* On the home loop: there is room, or the socket was closed, or there was no memory for waiting. */
 static void flush_later(void *arg) {
     (void)flush(arg, false);
 }
@@ -343,7 +343,7 @@ static int send_now(struct pica_writer *writer, const struct iovec *parts, int c
                     size_t total) {
     ssize_t n = pica__socket_try_sendv(pica__stream_of_writer(writer)->socket, parts,
                                        count < PARTS_MAX ? count : PARTS_MAX);
-    if (n < 0 && n != -EAGAIN && n != -EINTR) {
+    if (n < 0 && n != -EAGAIN) {
         pica__writer_lost(writer, (int)n);
         return flush(writer, false);
     }

@@ -342,9 +342,9 @@ static void pin(pica__worker *worker) {
     if (pica__cpus_allowed(&allowed) != 0) {
         return;
     }
-    int count = CPU_COUNT(&allowed);
-    int skip = count == 0 ? 0 : (int)(worker->index % (unsigned)count);
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+    unsigned count = (unsigned)CPU_COUNT(&allowed);
+    unsigned skip = count == 0 ? 0 : worker->index % count;
+    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
         if (CPU_ISSET(cpu, &allowed) && skip-- == 0) {
             cpu_set_t one;
             CPU_ZERO(&one);

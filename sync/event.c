@@ -127,12 +127,7 @@ int pica_event_wait(pica_event *event) {
         return 0;
     }
     struct event_wait w = {.node = {.wait = {&event_ops, task, NULL, 0}}, .event = e};
-    int rc = pica__suspend(&w.node.wait, event_commit);
-    if (rc == PICA__SYNC_AT_ONCE) {
-        /* The partner is the set that the commit saw, or one after it. */
-        (void)atomic_load_explicit(&e->state, memory_order_acquire);
-        rc = 0;
-    }
+    int rc = pica__waiting_suspend(&w.node, event_commit, &e->guard);
     /* Observation: nothing was taken, so a cancellation that came after the set still wins. */
     return rc == 0 && pica__cancel_take(task) ? PICA_ECANCELED : rc;
 }

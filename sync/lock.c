@@ -120,14 +120,9 @@ int pica_lock_acquire(pica_lock *lock) {
         return 0;
     }
     struct lock_wait w = {.node = {.wait = {&acquire_ops, task, NULL, 0}}, .lock = l};
-    int rc = pica__suspend(&w.node.wait, acquire_commit);
-    if (rc == PICA__SYNC_AT_ONCE) {
-        /* The partner is the release that freed the lock: ours is the read-modify-write after it. */
-        (void)atomic_load_explicit(&l->state, memory_order_acquire);
-        return 0;
-    }
-    /* Handed over, or not at all. A cancellation that came after the hand-over stays pending. */
-    return rc;
+    /* Handed over, taken at once, or not at all. A cancellation that came after the hand-over stays
+     * pending. */
+    return pica__waiting_suspend(&w.node, acquire_commit, &l->guard);
 }
 
 int pica_lock_try_acquire(pica_lock *lock) {

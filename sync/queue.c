@@ -232,10 +232,9 @@ int pica_queue_put(pica_queue *queue, void *item) {
     if (rc != -EAGAIN) {
         return rc;
     }
-    struct queue_wait w = {
-        .node = {.wait = {&put_ops, task, NULL, 0}}, .queue = queue_of(queue), .item = item};
-    rc = pica__suspend(&w.node.wait, put_commit);
-    return rc == PICA__SYNC_AT_ONCE ? 0 : rc;
+    struct queue *q = queue_of(queue);
+    struct queue_wait w = {.node = {.wait = {&put_ops, task, NULL, 0}}, .queue = q, .item = item};
+    return pica__waiting_suspend(&w.node, put_commit, &q->guard);
 }
 
 /* --- get --- */
@@ -283,12 +282,6 @@ static bool get_withdraw(pica__wait *wait) {
 
 static const struct pica__wait_ops get_ops = {"queue get", get_withdraw};
 
-/* What the commit did under the guard is visible to the task from here on: the partner is the
- * commit's unlock, or a later one. */
-static void acquire_from_commit(struct queue *q) {
-    (void)atomic_load_explicit(&q->guard.held, memory_order_acquire);
-}
-
 int pica_queue_get(pica_queue *queue, void **item) {
     pica_task *task = pica__current();
     if (task == NULL) {
@@ -300,11 +293,7 @@ int pica_queue_get(pica_queue *queue, void **item) {
     }
     struct queue *q = queue_of(queue);
     struct queue_wait w = {.node = {.wait = {&get_ops, task, NULL, 0}}, .queue = q};
-    rc = pica__suspend(&w.node.wait, get_commit);
-    if (rc == PICA__SYNC_AT_ONCE) {
-        acquire_from_commit(q);
-        rc = 0;
-    }
+    rc = pica__waiting_suspend(&w.node, get_commit, &q->guard);
     if (rc == 0) {
         /* Taken, whatever has been asked of the task meanwhile: a cancellation stays pending. */
         *item = w.item;
@@ -378,11 +367,7 @@ int pica_queue_join(pica_queue *queue) {
         return 0;
     }
     struct queue_wait w = {.node = {.wait = {&join_ops, task, NULL, 0}}, .queue = q};
-    int rc = pica__suspend(&w.node.wait, join_commit);
-    if (rc == PICA__SYNC_AT_ONCE) {
-        acquire_from_commit(q);
-        rc = 0;
-    }
+    int rc = pica__waiting_suspend(&w.node, join_commit, &q->guard);
     /* Observation: nothing was taken, so a cancellation that came later still wins. */
     return rc == 0 && pica__cancel_take(task) ? PICA_ECANCELED : rc;
 }

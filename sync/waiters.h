@@ -21,11 +21,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "runtime/base/lock.h"
 #include "runtime/wait.h"
 
-/* What a commit leaves as the result when it found that nothing had to be waited for. Unlike a
- * fired node, whose firing orders what was written before it, the task then has to acquire from
- * the object what the commit saw there. No call returns it. */
+/* What a commit leaves as the result when it found that nothing had to be waited for. */
 enum { PICA__SYNC_AT_ONCE = 1 };
 
 /* One wait of one task, on its stack. All members but wait belong to the list's owner. */
@@ -107,6 +106,19 @@ static inline void pica__waiters_fire_all(pica__waiting *chain, int result) {
         pica__wait_fire(&chain->wait, result);
         chain = next;
     }
+}
+
+/* Suspends the task of the node; returns the result, 0 also for PICA__SYNC_AT_ONCE. Who was fired has
+ * by that all that was written before. Who was not has to acquire what the commit saw and did under the
+ * guard: the partner of this load is the commit's unlock, or a later one. A fired task must not look:
+ * the object may be gone. */
+static inline int pica__waiting_suspend(pica__waiting *node, bool (*commit)(pica__wait *wait),
+                                        pica__lock_t *guard) {
+    int rc = pica__suspend(&node->wait, commit);
+    if (rc != 0) {
+        (void)atomic_load_explicit(&guard->held, memory_order_acquire);
+    }
+    return rc == PICA__SYNC_AT_ONCE ? 0 : rc;
 }
 
 #endif

@@ -5,7 +5,6 @@ import resource
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,7 +14,8 @@ BENCH = os.path.dirname(HERE)
 FLOORS = ("uring_recv", "uring_poll", "epoll")
 NAMES = ("pica",) + FLOORS + ("tokio",)
 READY_S = 30
-STOP_S = 30
+STOP_S = 10
+ANSWER_S = 2
 CONTROL = "control"  # the name under which the second instance of the reference is recorded
 
 
@@ -68,6 +68,17 @@ def parent(cores):
     return prepare
 
 
+def thread_times(pid):
+    times = {}
+    for thread in os.listdir("/proc/%d/task" % pid):
+        try:
+            with open("/proc/%d/task/%s/schedstat" % (pid, thread)) as file:
+                times[int(thread)] = [int(word) for word in file.read().split()]
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # a thread that has just ended
+    return times
+
+
 class Server:
     """A running contestant. prefix is a command that runs it, such as valgrind's."""
 
@@ -75,21 +86,21 @@ class Server:
         line, environment = command(name, workload, threads, build)
         self.name = name
         self.buffer = b""
-        self.port = 0
+        self.tells = True
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen(list(prefix) + line, env=environment,
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=self.log, preexec_fn=parent(cores))
         self.pid = self.process.pid
         try:
-            self.port = int(self.line_starting("listening").split()[1])
+            self.port = int(self.line_starting("listening", READY_S).split()[1])
         except Failed:
             self.stop()
             raise
 
-    def line_starting(self, word):
+    def line_starting(self, word, seconds):
         """The next line of output that starts with word."""
-        deadline = time.monotonic() + READY_S
+        deadline = time.monotonic() + seconds
         out = self.process.stdout
         while True:
             while b"\n" in self.buffer:
@@ -108,18 +119,11 @@ class Server:
         self.log.seek(0)
         return self.log.read()[-400:].decode(errors="replace").strip() or "no message"
 
-    def cpu_ns(self):
-        """CPU time of each thread so far, by thread id."""
-        times = {}
-        try:
-            for thread in os.listdir("/proc/%d/task" % self.pid):
-                with open("/proc/%d/task/%s/schedstat" % (self.pid, thread)) as file:
-                    times[int(thread)] = int(file.read().split()[0])
-        except FileNotFoundError:
-            pass
+    def times(self):
+        """{thread id: [ns on a CPU, ns ready but waiting for one, times on a CPU]}, all so far."""
         if self.process.poll() is not None:
             raise Failed("%s ended: %s" % (self.name, self.last_words()))
-        return times
+        return thread_times(self.pid)
 
     def handles_usr1(self):
         """Whether SIGUSR1 would reach a handler, or wait to be read, instead of ending it."""
@@ -129,32 +133,28 @@ class Server:
         return any(int(masks[key], 16) & bit for key in ("SigCgt", "SigBlk"))
 
     def served(self):
-        """What each thread served so far (bytes or requests), or None if it cannot tell."""
-        if not self.handles_usr1():
+        """What each thread served so far (bytes or requests), or None if it does not tell."""
+        if not self.tells or not self.handles_usr1():
             return None
         os.kill(self.pid, signal.SIGUSR1)
-        return [int(word) for word in self.line_starting("served").split()[1:]]
-
-    def poke(self):
         try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-        except OSError:
-            pass  # it has closed its listener: it is on its way
+            return [int(word) for word in self.line_starting("served", ANSWER_S).split()[1:]]
+        except Failed:
+            self.tells = False
+            return None
 
     def stop(self):
-        """Ends it, and returns its status.
-
-        A connection follows the signal: valgrind delivers none while io_uring_enter waits.
-        """
+        """Ends it, and returns its status."""
         if self.process.poll() is None:
             self.process.terminate()
-        for _ in range(STOP_S):
-            try:
-                self.process.wait(1)
-                break
-            except subprocess.TimeoutExpired:
-                self.poke()
-        else:
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            pass
+        return self.kill()
+
+    def kill(self):
+        if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
         self.process.stdout.close()

@@ -1,8 +1,8 @@
 """Counts for each request: system calls, user instructions, and where the CPU time goes.
 
 The exact counts come from requests in lockstep on one connection, each answered before the next is
-sent. Two runs of different length are made and their difference is divided by the difference in
-length, so that starting, connecting and stopping cancel out.
+sent, and one thread of the server. Two runs of different length are made and their difference is
+divided by the difference in length, so that all that is not a request cancels out.
 
 What needs a tool that is not installed, or that cannot run a contestant, is None ("n/a").
 """
@@ -13,10 +13,12 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 
 from .contestants import Failed, Server
 
 STRACE_RUNS = (200, 1200)
+CALLGRIND_WARM_UP = 200
 CALLGRIND_RUNS = (500, 2500)
 TOOL_S = 30
 
@@ -40,11 +42,11 @@ def strace_totals(load, server, index, requests):
         return totals
 
 
-def system_calls(load, name, workload, threads, options):
+def system_calls(load, name, workload, options):
     """System calls for each request in lockstep, by name."""
     if shutil.which("strace") is None:
         return None
-    server = Server(name, workload, threads, options.build, options.server_cores(threads))
+    server = Server(name, workload, 1, options.build, options.server_cores(1))
     try:
         index = load.open(server.port, workload, 1, 1, options.size)
         short, long = (strace_totals(load, server, index, n) for n in STRACE_RUNS)
@@ -56,35 +58,44 @@ def system_calls(load, name, workload, threads, options):
     return {call: value for call, value in calls.items() if abs(value) >= 0.0005}
 
 
-def callgrind_total(load, name, workload, threads, options, requests):
+def dump(server, number, out):
+    """Has callgrind write, and forget, what it counted since the last time; the total."""
+    done = subprocess.run(["vgdb", "--pid=%d" % server.pid, "dump"], stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL, timeout=TOOL_S)
+    try:
+        with open("%s.%d" % (out, number)) as file:
+            found = re.search(r"^totals: (\d+)", file.read(), re.MULTILINE)
+    except FileNotFoundError:
+        found = None
+    if done.returncode != 0 or not found:
+        raise Failed("callgrind wrote no totals")
+    return int(found.group(1))
+
+
+def user_instructions(load, name, workload, options):
+    """Instructions in user mode for each request in lockstep.
+
+    Callgrind is asked for its counts while the server lives: it delivers no signal to a process
+    that only ever waits in io_uring_enter, so one cannot be ended and read afterwards.
+    """
+    if shutil.which("vgdb") is None or shutil.which("valgrind") is None:
+        return None
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "out")
         prefix = ["valgrind", "--tool=callgrind", "--callgrind-out-file=" + out]
-        server = Server(name, workload, threads, options.build, options.server_cores(threads),
-                        prefix)
+        server = Server(name, workload, 1, options.build, options.server_cores(1), prefix)
         try:
             index = load.open(server.port, workload, 1, 1, options.size)
-            load.lockstep(index, requests)
+            totals = []
+            for number, requests in enumerate((CALLGRIND_WARM_UP,) + CALLGRIND_RUNS, 1):
+                load.lockstep(index, requests)
+                totals.append(dump(server, number, out))
             load.close(index)
+        except subprocess.TimeoutExpired:
+            raise Failed("callgrind does not answer") from None
         finally:
-            server.stop()
-        try:
-            with open(out) as file:
-                found = re.findall(r"^totals: (\d+)", file.read(), re.MULTILINE)
-        except FileNotFoundError:
-            found = []
-        if not found:
-            raise Failed("callgrind wrote no totals")
-        return sum(int(total) for total in found)
-
-
-def user_instructions(load, name, workload, threads, options):
-    """Instructions in user mode for each request in lockstep."""
-    if shutil.which("valgrind") is None:
-        return None
-    short, long = (callgrind_total(load, name, workload, threads, options, n)
-                   for n in CALLGRIND_RUNS)
-    return (long - short) / (CALLGRIND_RUNS[1] - CALLGRIND_RUNS[0])
+            server.kill()
+    return (totals[2] - totals[1]) / (CALLGRIND_RUNS[1] - CALLGRIND_RUNS[0])
 
 
 def calls_under_load(server, action):
@@ -119,6 +130,20 @@ def calls_under_load(server, action):
     return int(found.group(1)) if found else None
 
 
+def wait_until_sampling(perf):
+    """Waits until perf has mapped its buffers. False: it ended, so it may not sample here.
+
+    Asking it through --control, as above, breaks perf 6.1's record now and then.
+    """
+    deadline = time.monotonic() + TOOL_S
+    while perf.poll() is None and time.monotonic() < deadline:
+        with open("/proc/%d/maps" % perf.pid) as file:
+            if "perf_event" in file.read():
+                return True
+        time.sleep(0.01)
+    return False
+
+
 # Where a sample of the stack belongs: the first group with a frame in the stack wins. A send on
 # loopback includes the receiving half of the kernel's network stack. "ring" is the rest of waiting
 # and submitting; a parser that the compiler inlined into its caller is found under "other".
@@ -143,11 +168,11 @@ def parts_under_load(server, action):
         return None
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "data")
-        perf = subprocess.Popen(["perf", "record", "-q", "-e", "cpu-clock", "-F", "4999", "-g", "-o",
-                                 out, "-p", str(server.pid)],
+        perf = subprocess.Popen(["perf", "record", "-q", "-e", "cpu-clock", "-F", "4999", "-g",
+                                 "-o", out, "-p", str(server.pid)],
                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        action()
-        if perf.poll() is None:
+        if wait_until_sampling(perf):
+            action()
             perf.send_signal(signal.SIGINT)
         perf.wait(TOOL_S)
         script = subprocess.run(["perf", "script", "-i", out, "-F", "ip,sym"], text=True,

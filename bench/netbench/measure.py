@@ -4,15 +4,23 @@ Whole runs one after the other drift too much to compare (a server against itsel
 0.63 to 0.99). So all contestants stay alive, a round visits each once in random order, and what is
 reported is the median over the rounds of the ratio within a round. The reference runs twice; its
 second instance is a contestant like the others, and its ratio shows what the method is worth.
+
+A slice in which other processes took the server's or the load's core is disturbed: it is repeated a
+few times at once, and one that stays disturbed is kept in the raw data and counts for nothing. It is
+told by the time that server and load were ready to run and did not; the figures have no say in it.
+With more than one server thread server and load share cores, and nothing can be told that way.
 """
 
 import statistics
 
 from . import histogram
-from .contestants import CONTROL, FLOORS, Failed, Server
+from .contestants import CONTROL, FLOORS, Failed, Server, thread_times
 
 WARM_UP_MS = 100
 CONTROL_LOW, CONTROL_HIGH = 0.97, 1.03
+DISTURBED = 0.05  # the share of a slice spent waiting for a core that makes it disturbed
+SWITCH_NS = 2000  # what getting onto an idle core may take each time, not counted as waiting
+ATTEMPTS = 4      # visits in place of one, while they are disturbed
 REACHED = 0.98  # an offered rate that was not reached to this share is marked
 
 
@@ -60,18 +68,46 @@ def disconnect(entrants, load):
             entrant.index = None
 
 
+def spent(before, after):
+    """What each thread used of the CPU between two readings, and how long all waited for one."""
+    used, waited = {}, 0
+    for thread, times in after.items():
+        was = before.get(thread, [0, 0, 0])
+        on_cpu, ready, switches = (now - then for now, then in zip(times, was))
+        if on_cpu > 0:
+            used[str(thread)] = on_cpu
+        waited += max(0, ready - SWITCH_NS * switches)
+    return used, waited
+
+
 def visit(entrant, load, rate, ms):
     """One slice. The server has answered everything when it ends, so its CPU time is all there."""
-    before = entrant.server.cpu_ns()
+    load_before, before = thread_times(load.process.pid), entrant.server.times()
     result = load.slice(entrant.index, rate, ms)
-    after = entrant.server.cpu_ns()
-    result["cpu_ns"] = {str(thread): spent - before.get(thread, 0)
-                        for thread, spent in after.items() if spent > before.get(thread, 0)}
+    after, load_after = entrant.server.times(), thread_times(load.process.pid)
+    result["cpu_ns"], result["waited_ns"] = spent(before, after)
+    result["load_waited_ns"] = spent(load_before, load_after)[1]
     if result["done"] == 0:
         raise Failed("no request was answered")
     if result["errors"] or result["mismatch"]:
         raise Failed("%(errors)d errors, %(mismatch)d wrong bytes" % result)
     return result
+
+
+def is_disturbed(result, ms):
+    return max(result["waited_ns"], result["load_waited_ns"]) > DISTURBED * ms * 1e6
+
+
+def visits(entrant, load, rate, options, threads):
+    """Visits until one is undisturbed, or there were enough; all of them."""
+    results = []
+    for _ in range(1 if options.quick else ATTEMPTS):
+        result = visit(entrant, load, rate, options.slice_ms)
+        result["disturbed"] = threads == 1 and is_disturbed(result, options.slice_ms)
+        results.append(result)
+        if not result["disturbed"]:
+            break
+    return results
 
 
 def attempt(entrant, action):
@@ -95,9 +131,9 @@ def served_delta(before, after):
     return [b - a for a, b in zip(before, after)]
 
 
-def row(entrants, load, rate, options, random):
-    """Measures all contestants at one rate: {key: {"slices": [...], "latency": {...}, ...}}."""
-    data = {e.key: {"slices": [], "latency": {}} for e in entrants if e.failure is None}
+def row(entrants, load, rate, threads, options, random):
+    """Measures all contestants at one rate. "raw" are all slices, "slices" the undisturbed."""
+    data = {e.key: {"raw": [], "slices": [], "latency": {}} for e in entrants if e.failure is None}
     served = {}
     for entrant in entrants:
         attempt(entrant, lambda: visit(entrant, load, rate, WARM_UP_MS))
@@ -106,11 +142,13 @@ def row(entrants, load, rate, options, random):
         order = entrants[:]
         random.shuffle(order)
         for entrant in order:
-            result = attempt(entrant, lambda: visit(entrant, load, rate, options.slice_ms))
-            if result is not None:
+            results = attempt(entrant, lambda: visits(entrant, load, rate, options, threads))
+            for result in results or ():
                 result["round"] = number
-                histogram.merge(data[entrant.key]["latency"], result["hist"])
-                data[entrant.key]["slices"].append(slim(result))
+                data[entrant.key]["raw"].append(slim(result))
+                if not result["disturbed"]:
+                    histogram.merge(data[entrant.key]["latency"], result["hist"])
+                    data[entrant.key]["slices"].append(data[entrant.key]["raw"][-1])
     for entrant in entrants:
         if entrant.key in data:
             now = attempt(entrant, entrant.server.served)
@@ -154,26 +192,34 @@ def thread_shares(data):
     return {"by": kind, "shares": [part / whole for part in parts]}
 
 
-def summarise(data, reference, rate):
-    """The figures of a row. "reported" is False where the control is off."""
+def why_not_reported(data, finished, reference, control, wanted):
+    """None if the row can be reported."""
+    for key, value in data.items():
+        kept = len(value["slices"])
+        if not value["failure"] and 2 * kept < wanted:
+            return "the machine was busy: %d slices of %d undisturbed" % (kept, wanted)
+    if reference not in finished or CONTROL not in finished:
+        return "the reference did not finish"
+    if control is None or not CONTROL_LOW <= control <= CONTROL_HIGH:
+        return "%s against itself gave %s, outside %.2f-%.2f" % (
+            reference, "nothing" if control is None else "%.3f" % control, CONTROL_LOW, CONTROL_HIGH)
+    return None
+
+
+def summarise(data, reference, rate, wanted):
+    """The figures of a row, of which wanted slices of each contestant were to be had."""
     finished = {key: value for key, value in data.items()
                 if value["slices"] and not value["failure"]}
-    costs = {key: centre([cost_us(s) for s in value["slices"]])[0]
-             for key, value in finished.items()}
-    floors = [key for key in finished if key in FLOORS]
-    best = None
+    best, control = None, None
     if reference in finished:
-        relative = {key: centre(ratios(finished[key]["slices"], finished[reference]["slices"]))[0]
-                    for key in floors}
-        best = min(relative, key=relative.get) if relative else None
-    control = None
-    if reference in finished and CONTROL in finished:
-        control = centre(ratios(finished[CONTROL]["slices"], finished[reference]["slices"]))[0]
-    summary = {
-        "rate": rate, "best_floor": best, "control": control,
-        "reported": control is not None and CONTROL_LOW <= control <= CONTROL_HIGH,
-        "contestants": {},
-    }
+        relative = {key: centre(ratios(value["slices"], finished[reference]["slices"]))[0]
+                    for key, value in finished.items()}
+        control = relative.get(CONTROL)
+        floors = [key for key in finished if key in FLOORS and relative[key] is not None]
+        best = min(floors, key=relative.get) if floors else None
+    why_not = why_not_reported(data, finished, reference, control, wanted)
+    summary = {"rate": rate, "best_floor": best, "control": control, "reported": why_not is None,
+               "why_not": why_not, "contestants": {}}
     for key, value in finished.items():
         slices = value["slices"]
         done = sum(s["done"] for s in slices)
@@ -181,8 +227,8 @@ def summarise(data, reference, rate):
         ratio, off = (None, None) if best is None else centre(
             ratios(slices, finished[best]["slices"]))
         summary["contestants"][key] = {
-            "cpu_us": costs[key], "ratio": ratio, "ratio_off": off,
-            "requests_per_s": done / elapsed,
+            "cpu_us": centre([cost_us(s) for s in slices])[0], "ratio": ratio, "ratio_off": off,
+            "slices": len(slices), "requests_per_s": done / elapsed,
             "reached": rate == 0 or done / elapsed >= REACHED * rate,
             "p50": histogram.percentile_us(value["latency"], 0.50),
             "p99": histogram.percentile_us(value["latency"], 0.99),

@@ -6,7 +6,6 @@ import re
 import subprocess
 
 from .contestants import BENCH, CONTROL
-from .measure import CONTROL_HIGH, CONTROL_LOW
 
 
 def first_line(*command):
@@ -102,14 +101,14 @@ def shares(threads):
 
 def print_row(summary, table):
     rate = "%d requests/s offered" % summary["rate"] if summary["rate"] else "saturation"
-    control = number(summary["control"], "%.3f")
     for key, why in summary["failed"].items():
         print("  %s: failed: %s" % (shown_name(key, table), why))
     if not summary["reported"]:
-        print("%s: NOT REPORTED: %s against itself gave %s, outside %.2f-%.2f" % (
-            rate, table["reference"], control, CONTROL_LOW, CONTROL_HIGH))
+        print("%s: NOT REPORTED: %s" % (rate, summary["why_not"]))
         return
-    print("%s: %s against itself %s" % (rate, table["reference"], control))
+    kept = min(figures["slices"] for figures in summary["contestants"].values())
+    print("%s: %s against itself %.3f, at least %d undisturbed slices" % (
+        rate, table["reference"], summary["control"], kept))
     many = table["threads"] > 1
     lines = [["", "CPU us/req", "vs floor", "+-", "requests/s", "p50 us", "p99 us", "p99.9 us",
               "calls/req", "busy %", "load %"] + ["threads, % of"] * many]
@@ -138,9 +137,9 @@ def print_parts(summary, table):
     print_columns(lines)
 
 
-def print_counts(counts, workload, threads):
-    print("\n%s, one request at a time on one connection, %d thread%s: counts for each request" % (
-        workload, threads, "s" * (threads != 1)))
+def print_counts(counts, workload):
+    print("\n%s, one request at a time on one connection, 1 thread: counts for each request" %
+          workload)
     lines = [["", "system calls", "user instructions", "which calls"]]
     for name, found in counts.items():
         calls = found["calls"]

@@ -32,8 +32,8 @@ void pica__context_make(pica__context *c, void *lo, void *hi, void (*entry)(void
 
 /*
  * Saves the callee-saved registers, notes in *from where they are, and resumes *to; returns when
- * somebody switches back to *from. *from is written before *to is read, so a switch from a context to
- * itself returns at once.
+ * somebody switches back to *from. *from is written before *to is read, so a switch from a context
+ * to itself returns at once.
  */
 void pica__context_switch(pica__context *from, const pica__context *to);
 
@@ -50,9 +50,9 @@ void pica__context_entry(void);
 #endif
 
 /*
- * The floating-point control of this thread in one word: rounding, masks, flush-to-zero; without the
- * status bits that ordinary arithmetic sets. Debug builds compare it across a switch, since a task
- * that changes it and suspends would change it for the worker's other tasks. About 5 ns.
+ * The floating-point control of this thread in one word: rounding, masks, flush-to-zero; without
+ * the status bits that ordinary arithmetic sets. Debug builds compare it across a switch, since a
+ * task that changes it and suspends would change it for the worker's other tasks. About 5 ns.
  */
 static inline uint64_t pica__context_fp_control(void) {
 #if defined(__x86_64__)

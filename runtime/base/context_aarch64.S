@@ -4,13 +4,14 @@
  * Saved, on the stack that is left: x19-x30 and the low halves of v8-v15, 160 bytes. All other
  * registers are the caller's to save, since it made a call.
  *
- * The return is a `ret`, unlike on x86-64: where branch targets are checked (BTI), no other branch may
- * land on the instruction behind a call. Return addresses that their function signed (PAC) are kept
- * as they are; each is authenticated by the function that signed it, with its own stack pointer.
+ * The return is a `ret`, unlike on x86-64: where branch targets are checked (BTI), no other branch
+ * may land on the instruction behind a call. Return addresses that their function signed (PAC) are
+ * kept as they are; each is authenticated by the function that signed it, with its own stack
+ * pointer.
  *
- * Unwinding: both stacks have the same layout at the instruction that exchanges the stack pointer, so
- * the description before it also holds behind it, and means the other execution from there on. The
- * saved copies stay described until the stack pointer leaves them.
+ * Unwinding: both stacks have the same layout at the instruction that exchanges the stack pointer,
+ * so the description before it also holds behind it, and means the other execution from there on.
+ * The saved copies stay described until the stack pointer leaves them.
  *
  * The note at the end promises landing pads (BTI) and no guarded control stack (GCS), which this
  * switch does not switch.

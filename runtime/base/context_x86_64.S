@@ -4,12 +4,12 @@
  * Saved, on the stack that is left: rbp, rbx, r12-r15 and the return address, 56 bytes. All other
  * registers are the caller's to save, since it made a call.
  *
- * The return is a pop and an indirect jump. A `ret` would be predicted from the processor's stack of
- * return addresses, which belongs to the other execution, so it would be mispredicted at every
+ * The return is a pop and an indirect jump. A `ret` would be predicted from the processor's stack
+ * of return addresses, which belongs to the other execution, so it would be mispredicted at every
  * switch (8.6 against 2.4 ns). `notrack` because a return address has no landing pad.
  *
- * Unwinding: both stacks have the same layout at the instruction that exchanges the stack pointer, so
- * the description before it also holds behind it, and means the other execution from there on.
+ * Unwinding: both stacks have the same layout at the instruction that exchanges the stack pointer,
+ * so the description before it also holds behind it, and means the other execution from there on.
  *
  * The note at the end promises landing pads (IBT) and, on purpose, no shadow stack (SHSTK): this
  * switch does not switch shadow stacks. The linker then turns it off for the whole program, where

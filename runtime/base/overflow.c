@@ -1,17 +1,18 @@
 /*
  * The handlers, their place in the chain of handlers, and the alternate stacks they run on.
  *
- * Chaining. A handler installed before ours must not notice us: it is called with the same arguments,
- * with the signals blocked that it asked for, once only if it asked for that (SA_RESETHAND), and where
- * the previous action was the default or "ignore", that is what happens. The one difference is that it
- * runs on the alternate stack, which is why that is larger than the handler itself needs.
+ * Chaining. A handler installed before ours must not notice us: it is called with the same
+ * arguments, with the signals blocked that it asked for, once only if it asked for that
+ * (SA_RESETHAND), and where the previous action was the default or "ignore", that is what happens.
+ * The one difference is that it runs on the alternate stack, which is why that is larger than the
+ * handler itself needs.
  *
- * Being buried. If another handler was installed over ours, ours cannot be taken out: the other one may
- * call it. It then stays as `buried`. Installing it a second time on top could make the two call each
- * other in a circle, so it is left where it is.
+ * Being buried. If another handler was installed over ours, ours cannot be taken out: the other
+ * one may call it. It then stays as `buried`. Installing it a second time on top could make the
+ * two call each other in a circle, so it is left where it is.
  *
- * Lock order: `chain.lock` is taken by install and remove only, never in a handler; nothing is taken
- * under it.
+ * Lock order: `chain.lock` is taken by install and remove only, never in a handler; nothing is
+ * taken under it.
  */
 #include "runtime/base/overflow.h"
 
@@ -50,8 +51,8 @@ static struct {
     unsigned users;       /* install calls not yet undone */
     bool buried[SIGNALS]; /* somebody's handler lies over ours, and may call it */
     /*
-     * What was there before us. Two places, so that one can be written while handlers read the other.
-     * Written under the lock; read by handlers through `current`.
+     * What was there before us. Two places, so that one can be written while handlers read the
+     * other. Written under the lock; read by handlers through `current`.
      */
     struct previous place[SIGNALS][2];
     /* Written under the lock after the place was filled (release), read by handlers (acquire). */
@@ -110,10 +111,10 @@ static void report(uintptr_t fault, const struct pica__stack_slot *slot, const v
         name[sizeof name - 1] = '\0';
     }
     /*
-     * Did the running code use up its own stack? Then the fault is near the stack pointer: inside a
-     * frame just made, or a little below the stack pointer, which a call, the red zone of x86-64 and
-     * the store that makes a frame on aarch64 use before it moves. Otherwise a stray pointer of another
-     * task hit the guard.
+     * Did the running code use up its own stack? Then the fault is near the stack pointer: inside
+     * a frame just made, or a little below the stack pointer, which a call, the red zone of x86-64
+     * and the store that makes a frame on aarch64 use before it moves. Otherwise a stray pointer
+     * of another task hit the guard.
      */
     uintptr_t sp = stack_pointer(context);
     bool own = sp >= fault ? sp - fault <= BELOW_SP : fault - sp < LARGEST_FRAME;
@@ -142,8 +143,8 @@ static void set_default(int sig) {
 }
 
 /*
- * True if an instruction raised the signal, so that it is raised again when the handler returns; false
- * if it was sent (by a process, or by the kernel about memory that nobody has touched yet).
+ * True if an instruction raised the signal, so that it is raised again when the handler returns;
+ * false if it was sent (by a process, or by the kernel about memory that nobody has touched yet).
  */
 static bool is_fault(int sig, const siginfo_t *info) {
     return info->si_code > 0 && !(sig == SIGBUS && info->si_code == BUS_MCEERR_AO);
@@ -158,7 +159,8 @@ static void act_default(int sig, const siginfo_t *info) {
     }
 }
 
-static void act_previous(int sig, siginfo_t *info, void *context, struct previous *previous) {
+static void act_previous(int sig, siginfo_t *info, void *context, struct previous *previous,
+                         int saved_errno) {
     struct sigaction *action = &previous->action;
     bool reset = (action->sa_flags & (int)SA_RESETHAND) != 0;
     bool spent = reset && atomic_exchange_explicit(&previous->spent, true, memory_order_relaxed);
@@ -171,6 +173,7 @@ static void act_previous(int sig, siginfo_t *info, void *context, struct previou
         if (is_fault(sig, info)) {
             act_default(sig, info);
         }
+        errno = saved_errno;
         return;
     }
     /* The mask of the interrupted code comes back when our handler returns, or by siglongjmp. */
@@ -182,6 +185,7 @@ static void act_previous(int sig, siginfo_t *info, void *context, struct previou
         (void)pthread_sigmask(SIG_UNBLOCK, &self, NULL);
     }
     (void)pthread_sigmask(SIG_BLOCK, &mask, NULL);
+    errno = saved_errno; /* and whatever it leaves there is its own affair */
     if ((action->sa_flags & SA_SIGINFO) != 0) {
         action->sa_sigaction(sig, info, context);
     } else {
@@ -190,7 +194,7 @@ static void act_previous(int sig, siginfo_t *info, void *context, struct previou
 }
 
 static void on_fault(int sig, siginfo_t *info, void *context) {
-    int saved_errno = errno;
+    int saved_errno = errno; /* what comes before us in the chain sees it as we do */
     struct pica__stack_slot slot;
     uintptr_t fault = (uintptr_t)info->si_addr;
     if (is_fault(sig, info) && pica__stack_find(info->si_addr, &slot) &&
@@ -200,9 +204,8 @@ static void on_fault(int sig, siginfo_t *info, void *context) {
     } else {
         size_t i = sig == signals[0] ? 0 : 1;
         struct previous *previous = atomic_load_explicit(&chain.current[i], memory_order_acquire);
-        act_previous(sig, info, context, previous);
+        act_previous(sig, info, context, previous, saved_errno);
     }
-    errno = saved_errno;
 }
 
 /* ---- installing and removing ---- */
@@ -226,11 +229,7 @@ static PICA__NOINLINE int install_one(size_t i) {
     if (sigaction(signals[i], NULL, &old) != 0) {
         return -errno;
     }
-    if (is_ours(&old)) {
-        chain.buried[i] = false;
-        return 0;
-    }
-    if (chain.buried[i]) {
+    if (is_ours(&old) || chain.buried[i]) {
         return 0;
     }
     /* Before ours is in place, so that no fault finds nothing. */

@@ -4,8 +4,8 @@
  * A task that runs out of stack faults in the guard below it. The handler for SIGSEGV and SIGBUS,
  * which runs on a stack of its own, recognizes that by the address, writes one line that names the
  * task, and lets the fault happen again with the default action, so that the process dies by the
- * signal and a core dump shows the place. Every other fault goes to the handler that was there before
- * this one, as if this one did not exist.
+ * signal and a core dump shows the place. Every other fault goes to the handler that was there
+ * before this one, as if this one did not exist.
  */
 #ifndef PICA__RUNTIME_BASE_OVERFLOW_H
 #define PICA__RUNTIME_BASE_OVERFLOW_H
@@ -20,9 +20,9 @@
 int pica__overflow_install(void);
 
 /*
- * Undoes one pica__overflow_install(). The last one puts the previous handlers back, unless somebody
- * has installed others meanwhile: those may call ours, so ours stays behind them, and passes
- * everything on. Any thread.
+ * Undoes one pica__overflow_install(). The last one puts the previous handlers back, unless
+ * somebody has installed others meanwhile: those may call ours, so ours stays behind them, and
+ * passes everything on. Any thread.
  */
 void pica__overflow_remove(void);
 
@@ -36,8 +36,8 @@ void pica__overflow_thread_leave(void *altstack);
 
 /*
  * The function that names the task that runs on the calling thread, for the report: it fills `buf`
- * with a string of less than `cap` bytes, or leaves it empty. It is called inside the signal handler
- * and must be async-signal-safe. NULL: none. Any thread; process-wide.
+ * with a string of less than `cap` bytes, or leaves it empty. It is called inside the signal
+ * handler and must be async-signal-safe. NULL: none. Any thread; process-wide.
  */
 void pica__overflow_set_namer(void (*namer)(const void *fault_addr, char *buf, size_t cap));
 

@@ -4,15 +4,16 @@
  * Where a stack of a pool can be:
  *   fresh    never handed out; at or above `reserved` of the newest slab. Not touched, not guarded.
  *   live     handed out.
- *   idle     put back; linked through the two words above `hi`, whose page its user has touched (or,
- *            if it only lay in a cache, is touched now).
+ *   idle     put back; linked through the two words above `hi`, whose page its user has touched
+ *            (or, if it only lay in a cache, is touched now).
  *   bare     like idle, but without a guard, because installing it failed. Tried again first, so
  *            there are never more than the failed attempts of all threads at once.
  *
- * Lock order: `pool->lock` is innermost, except that a log line is never written under it. It is held
- * for a few instructions per stack. System calls are made without it: whoever takes fresh stacks
- * reserves them under the lock and installs their guards afterwards, several threads at once; whoever
- * maps a slab sets `growing`, and others that need one meanwhile wait for that to end.
+ * Lock order: `pool->lock` is innermost, except that a log line is never written under it. It is
+ * held for a few instructions per stack. System calls are made without it: whoever takes fresh
+ * stacks reserves them under the lock and installs their guards afterwards, several threads at
+ * once; whoever maps a slab sets `growing`, and others that need one meanwhile wait for that to
+ * end.
  */
 #include "runtime/base/stack.h"
 
@@ -50,8 +51,8 @@
 #define MAX_STACK_BYTES ((size_t)1 << 40)
 
 /*
- * Lines of 64 bytes by which the tops of stacks differ: at most 960 bytes of the top page. Round robin
- * over 1000 contexts takes 12.1 ns a switch with 1 colour, 8.5 with 16, 8.3 with 32.
+ * Lines of 64 bytes by which the tops of stacks differ: at most 960 bytes of the top page. Round
+ * robin over 1000 contexts takes 12.1 ns a switch with 1 colour, 8.5 with 16, 8.3 with 32.
  */
 #define COLOURS ((size_t)16)
 
@@ -78,8 +79,8 @@ struct slab {
     size_t count;
     size_t before;          /* stacks in the slabs made before: colours go on where those ended */
     size_t reserved;        /* stacks taken from it so far; under pool->lock */
-    _Atomic size_t split;   /* guards of kind SPLIT; added to by anybody, read at the end; relaxed */
-    unsigned *valgrind_ids; /* one per stack, NULL without valgrind; each written by its first user */
+    _Atomic size_t split;   /* guards of kind SPLIT; any thread adds, read at the end; relaxed */
+    unsigned *valgrind_ids; /* per stack, written by its first user; NULL without valgrind */
 };
 
 struct pica__stack_pool {
@@ -113,9 +114,9 @@ static size_t round_up(size_t n, size_t unit) {
 }
 
 /*
- * The stride is an odd number of pages. With a power of two the tops of all stacks would share a few
- * sets of the processor's address translation cache: 64 pages took 24 ns a switch, round robin over
- * 1000 contexts, 65 pages 8.5.
+ * The stride is an odd number of pages. With a power of two the tops of all stacks would share a
+ * few sets of the processor's address translation cache: 64 pages took 24 ns a switch, round robin
+ * over 1000 contexts, 65 pages 8.5.
  */
 static int geometry_of(struct pica__stack_geometry *geo, size_t stack_size, size_t guard_size) {
     size_t page = page_size();
@@ -183,13 +184,14 @@ static void report_limit(pica__stack_pool *pool, enum limit limit) {
     }
     switch (limit) {
     case LIMIT_STACKS:
-        pica__log(PICA_LOG_WARN, "no stack left: the limit of %zu stacks (PICA_MAX_STACKS) is reached",
+        pica__log(PICA_LOG_WARN,
+                  "no stack left: the limit of %zu stacks (PICA_MAX_STACKS) is reached",
                   pool->max_stacks);
         break;
     case LIMIT_MAPPINGS:
         pica__log(PICA_LOG_WARN,
-                  "no stack left: %zu guards made by mprotect take half of vm.max_map_count; raise it, "
-                  "or use Linux 6.13 or later, where guards need no mappings",
+                  "no stack left: %zu guards made by mprotect take half of vm.max_map_count; "
+                  "raise it, or use Linux 6.13 or later, where guards need no mappings",
                   pica__guard_split_limit());
         break;
     case LIMIT_MEMORY:
@@ -367,8 +369,8 @@ static int guard_stack(pica__stack_pool *pool, pica__stack stack, struct slab *s
 static struct slab *slab_of(pica__stack_pool *pool, pica__stack stack) {
     pica__lock(&pool->lock);
     struct slab *slab = pool->slabs;
-    while (slab != NULL && (stack.lo < slab->start ||
-                            stack.lo >= slab->start + slab->count * pool->geo.stride)) {
+    while (slab != NULL &&
+           (stack.lo < slab->start || stack.lo >= slab->start + slab->count * pool->geo.stride)) {
         slab = slab->next;
     }
     pica__unlock(&pool->lock);
@@ -385,8 +387,8 @@ static int guard_reserved(pica__stack_pool *pool, pica__stack *out, struct reser
     for (int i = 0; i < res->count; i++) {
         if (res->slab != NULL) {
             size_t index = res->first + (size_t)i;
-            out[i] = stack_at(slab->start + index * pool->geo.stride, &pool->geo,
-                              slab->before + index);
+            out[i] =
+                stack_at(slab->start + index * pool->geo.stride, &pool->geo, slab->before + index);
             if (slab->valgrind_ids != NULL) {
                 slab->valgrind_ids[index] = pica__stack_tools_register(out[i]);
             }
@@ -510,8 +512,7 @@ int pica__stack_map_with(size_t size, size_t guard, unsigned disable, pica__stac
     if (start == NULL) {
         return -ENOMEM;
     }
-    int kind =
-        pica__guard_install(start, geo.guard, (disable & PICA__STACK_NO_GUARD_INSTALL) != 0);
+    int kind = pica__guard_install(start, geo.guard, (disable & PICA__STACK_NO_GUARD_INSTALL) != 0);
     pica__stack_range *range = kind < 0 ? NULL : pica__stack_register(start, 1, &geo);
     if (range == NULL) {
         unmap_memory(start, geo.stride);

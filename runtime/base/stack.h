@@ -10,16 +10,16 @@
  * sets of the first-level cache. For the same reason a stack is made one page larger than asked for
  * where that makes its number of pages odd. The two words above `hi` belong to this layer.
  *
- * A pool holds stacks of one size in slabs: mappings of many stacks side by side. The first slab has
- * 16 stacks; each further one has as many as all before it together, up to 4 GiB of address space,
- * so that a million stacks need fewer than a hundred mappings. If a slab of that size is refused,
- * smaller ones are tried down to one stack. A slab's memory is untouched when it is made, and a
- * stack's guard is installed when the stack is handed out for the first time. Stacks put back are
- * handed out again last in, first out, with the pages they have. Slabs are unmapped only with the
- * pool.
+ * A pool holds stacks of one size in slabs: mappings of many stacks side by side. The first slab
+ * has 16 stacks; each further one has as many as all before it together, up to 4 GiB of address
+ * space, so that a million stacks need fewer than a hundred mappings. If a slab of that size is
+ * refused, smaller ones are tried down to one stack. A slab's memory is untouched when it is made,
+ * and a stack's guard is installed when the stack is handed out for the first time. Stacks put
+ * back are handed out again last in, first out, with the pages they have. Slabs are unmapped only
+ * with the pool.
  *
- * Huge pages are switched off (one touched page would become 2 MiB), and slabs past the first 64 MiB
- * of a pool are left out of core dumps.
+ * Huge pages are switched off (one touched page would become 2 MiB), and slabs past the first 64
+ * MiB of a pool are left out of core dumps.
  */
 #ifndef PICA__RUNTIME_BASE_STACK_H
 #define PICA__RUNTIME_BASE_STACK_H

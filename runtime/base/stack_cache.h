@@ -1,6 +1,7 @@
 /*
  * A worker's own idle stacks in front of the pool, so that most tasks take and give back a stack
- * without a lock. Last in, first out: the stack used last is the one still in the processor's cache.
+ * without a lock. Last in, first out: the stack used last is the one still in the processor's
+ * cache.
  *
  * Only its owner touches a cache. Stacks in it count as live in the pool. Under a small limit on
  * stacks it keeps none, since a stack idle here would be refused to another worker.

@@ -51,8 +51,9 @@ static PICA__NOINLINE int sys_mprotect(void *start, size_t size, int prot) {
 }
 
 /*
- * True if the kernel cannot write to addr. What it would write is the number of the processor; calls
- * that valgrind answers itself, such as those about signals, would make valgrind fault instead.
+ * True if the kernel cannot write to addr. What it would write is the number of the processor;
+ * calls that valgrind answers itself, such as those about signals, would make valgrind fault
+ * instead.
  */
 static PICA__NOINLINE bool is_guarded(void *addr) {
     return syscall(SYS_getcpu, addr, NULL, NULL) == -1 && errno == EFAULT;

@@ -46,8 +46,8 @@ struct chunk {
 
 /* Enough for a runtime or two without any allocation: slabs double, so they are few. */
 static pica__stack_range first_ranges[64];
-static struct chunk first_chunk = {
-    .count = sizeof first_ranges / sizeof first_ranges[0], .ranges = first_ranges};
+static struct chunk first_chunk = {.count = sizeof first_ranges / sizeof first_ranges[0],
+                                   .ranges = first_ranges};
 
 static struct {
     pica__lock_t lock;
@@ -58,7 +58,7 @@ static struct {
 
 #define CHUNK_BYTES ((size_t)64 * 1024)
 
-/* Maps another chunk; NULL: no memory. Not from the allocator: chunks stay until the process ends. */
+/* Maps another chunk; NULL: no memory. Not from the allocator, since chunks are never freed. */
 static struct chunk *map_chunk(void) {
     void *p = mmap(NULL, CHUNK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) {

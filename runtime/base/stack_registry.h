@@ -43,8 +43,8 @@ size_t pica__stack_range_size(const pica__stack_range *range);
 
 /*
  * If `addr` lies in a registered range, fills *slot with the stack it belongs to. Any thread,
- * async-signal-safe, takes no lock. A range that is being entered or taken out at this moment may or
- * may not be found.
+ * async-signal-safe, takes no lock. A range that is being entered or taken out at this moment may
+ * or may not be found.
  */
 bool pica__stack_find(const void *addr, struct pica__stack_slot *slot);
 

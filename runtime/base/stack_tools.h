@@ -3,7 +3,8 @@
  *
  * - AddressSanitizer: a stack that was left in the middle of a function keeps the poison of its
  *   frames; it is cleared before the memory serves again.
- * - LeakSanitizer: a pointer that only a suspended task holds would count as lost; each stack in use
+ * - LeakSanitizer: a pointer that only a suspended task holds would count as lost; each stack in
+ * use
  *   is a root. Only the usable bytes, since reading a guard would be fatal.
  * - valgrind: without the bounds of a stack it takes a switch for a huge allocation on the old one.
  *

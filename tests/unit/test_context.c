@@ -88,6 +88,7 @@ PT_TEST(switch_to_itself_returns) {
  */
 unsigned long test_keep(pica__context *from, const pica__context *to, long seed);
 
+/* clang-format off */
 #if defined(__x86_64__)
 enum { KEPT = 6 };
 __asm__(
@@ -96,7 +97,8 @@ __asm__(
     "    .type test_keep, @function\n"
     "test_keep:\n"
     "    .cfi_startproc\n"
-    "    pushq %rbx\n    pushq %rbp\n    pushq %r12\n    pushq %r13\n    pushq %r14\n    pushq %r15\n"
+    "    pushq %rbx\n    pushq %rbp\n    pushq %r12\n"
+    "    pushq %r13\n    pushq %r14\n    pushq %r15\n"
     "    pushq %rdx\n"
     "    .cfi_adjust_cfa_offset 56\n"
     "    leaq 1(%rdx), %rbx\n    leaq 2(%rdx), %rbp\n    leaq 3(%rdx), %r12\n"
@@ -158,6 +160,7 @@ __asm__(
     "    ret\n"
     "    .size test_keep, . - test_keep\n");
 #endif
+/* clang-format on */
 
 static void keep_loop(void *arg) {
     struct fiber *f = arg;
@@ -281,7 +284,7 @@ static void unwind_entry(void *arg) {
     struct fiber *f = arg;
     struct trace t = {0};
     PT_EQ(unwind_deep(5, &t), _URC_END_OF_STACK);
-    /* unwind_deep six times, this function, pica__context_entry; unwinders differ by one at the top. */
+    /* unwind_deep six times, this function, pica__context_entry; perhaps the unwinder itself. */
     PT_CHECK(t.frames >= 8 && t.frames <= 9);
     PT_CHECK(t.in_entry);
     pica__context_switch(&f->context, f->back);

@@ -1,0 +1,165 @@
+/* Runtimes started and stopped many times over leave nothing behind: no descriptor, no mapping, no
+ * thread, no memory. Also those that are closed with tasks suspended, timers armed and callbacks
+ * queued. 300 in every run of the tests; `cycles full` makes 10,000. */
+#include <pica.h>
+#include <stdatomic.h>
+
+#include "runtime/base/compiler.h"
+#include "tests/support/procfs.h"
+#include "tests/support/pt.h"
+
+#define SANITIZED (PICA__TSAN || PICA__ASAN)
+
+enum {
+    WARM_UP = 50,
+    SHORT = SANITIZED ? 60 : 300,
+    FULL = 10000,
+    TASKS = 20
+};
+
+/* Begun and ended tasks; both counted by tasks, compared after each run. */
+static atomic_long begun, ended;
+
+static void nothing(void *arg) {
+    (void)arg;
+}
+
+/* --- what a cycle does: each kind of thing that can be left over --- */
+
+static int short_task(void *arg) {
+    (void)arg;
+    atomic_fetch_add(&begun, 1);
+    int rc = pica_yield();
+    atomic_fetch_add(&ended, 1);
+    return rc;
+}
+
+static int endless_task(void *arg) {
+    atomic_fetch_add(&begun, 1);
+    int rc = pica_event_wait(arg);
+    PT_EQ(rc, PICA_ECANCELED);
+    atomic_fetch_add(&ended, 1);
+    return 0;
+}
+
+static int sleeping_task(void *arg) {
+    (void)arg;
+    atomic_fetch_add(&begun, 1);
+    PT_EQ(pica_sleep(1000), PICA_ECANCELED);
+    atomic_fetch_add(&ended, 1);
+    return 0;
+}
+
+static int joining_main(void *arg) {
+    pica_task *task[TASKS];
+    (void)arg;
+    for (int i = 0; i < TASKS; i++) {
+        PT_REQUIRE(pica_create_task(&task[i], short_task, NULL) == 0);
+    }
+    for (int i = 0; i < TASKS; i++) {
+        PT_EQ(pica_join(task[i], NULL), 0);
+    }
+    return TASKS;
+}
+
+static int leaving_main(void *arg) {
+    for (int i = 0; i < TASKS; i++) {
+        pica_fn fn = i % 3 == 0 ? endless_task : i % 3 == 1 ? sleeping_task : short_task;
+        PT_REQUIRE(pica_create_task(NULL, fn, arg) == 0);
+        if (i % 5 == 0) {
+            PT_EQ(pica_yield(), 0);
+        }
+        pica_handle *handle = NULL;
+        PT_EQ(pica_call_later(500 + i, nothing, NULL, i % 2 == 0 ? &handle : NULL), 0);
+        pica_handle_unref(handle);
+        PT_EQ(pica_call_soon(nothing, NULL, NULL), 0);
+    }
+    return TASKS;
+}
+
+static void cycle(unsigned workers, long i) {
+    struct pica_runtime_options options = PICA_RUNTIME_OPTIONS_INIT;
+    options.workers = workers;
+    pica_event never = PICA_EVENT_INIT;
+    PT_EQ(pica_run_opts(i % 2 == 0 ? joining_main : leaving_main, &never, &options), TASKS);
+    PT_EQ(atomic_load(&begun), atomic_load(&ended));
+}
+
+/* --- what is left --- */
+
+struct left {
+    long fds, mappings, threads, rss, pte;
+};
+
+static struct left look(void) {
+    struct left l = {procfs_fds(), procfs_mappings(), procfs_threads(), procfs_bytes("RssAnon"),
+                     procfs_bytes("VmPTE")};
+    return l;
+}
+
+static void run(unsigned workers, long cycles) {
+    for (long i = 0; i < WARM_UP; i++) {
+        cycle(workers, i);
+    }
+    struct left before = look();
+    double begin = pica_time();
+    for (long i = 0; i < cycles; i++) {
+        cycle(workers, i);
+    }
+    double seconds = pica_time() - begin;
+    struct left after = look();
+    printf("    %ld cycles, %.0f us each; descriptors %+ld, mappings %+ld, threads %+ld, RssAnon "
+           "%+ld KiB, VmPTE %+ld KiB\n",
+           cycles, seconds * 1e6 / (double)cycles, after.fds - before.fds,
+           after.mappings - before.mappings, after.threads - before.threads,
+           (after.rss - before.rss) / 1024, (after.pte - before.pte) / 1024);
+    PT_EQ(after.fds, before.fds);
+    PT_EQ(after.threads, before.threads);
+    if (!SANITIZED) {
+        /* The allocator may map an arena or grow one, but not with the number of cycles. */
+        PT_CHECK(after.mappings - before.mappings <= 8);
+        PT_CHECK(after.rss - before.rss <= 1024 * 1024);
+        PT_CHECK(after.pte - before.pte <= 64 * 1024);
+    }
+}
+
+PT_TEST_TIMEOUT(two_workers, 60) {
+    run(2, SHORT);
+}
+
+/* As many as the environment says. */
+PT_TEST_TIMEOUT(workers, 60) {
+    run(0, SHORT / 2);
+}
+
+/* Several at once, closed in the order in which they were made. */
+PT_TEST_TIMEOUT(at_once, 60) {
+    enum { RUNTIMES = 8 };
+    struct left before = look();
+    for (int round = 0; round < 5; round++) {
+        pica_runtime *rt[RUNTIMES];
+        pica_event never = PICA_EVENT_INIT;
+        for (int i = 0; i < RUNTIMES; i++) {
+            PT_REQUIRE(pica_runtime_new(&rt[i], NULL) == 0);
+        }
+        for (int i = 0; i < RUNTIMES; i++) {
+            PT_EQ(pica_run_until_complete(rt[i], leaving_main, &never), TASKS);
+        }
+        for (int i = 0; i < RUNTIMES; i++) {
+            PT_EQ(pica_close(rt[i]), 0);
+        }
+        PT_EQ(atomic_load(&begun), atomic_load(&ended));
+        if (round == 0) {
+            before = look();
+        }
+    }
+    struct left after = look();
+    PT_EQ(after.fds, before.fds);
+    PT_EQ(after.threads, before.threads);
+}
+
+PT_TEST_HIDDEN(full, 600) {
+    run(2, FULL);
+}
+
+PT_MAIN()

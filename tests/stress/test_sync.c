@@ -1,0 +1,403 @@
+/* Locks and events while everything happens at once, and single grants against single cancellations:
+ * nothing may be lost, doubled, or wait for ever (then the case does not finish in time). */
+#include <pica.h>
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/support/parked.h"
+#include "tests/support/pt.h"
+#include "tests/support/victims.h"
+
+/* --- the lock excludes --- */
+
+static struct {
+    pica_lock lock;
+    int holders;  /* guarded by the lock */
+    long taken;   /* guarded by the lock */
+    atomic_long expected;
+    atomic_bool stop;
+} excl;
+
+static void excl_inside(bool stay) {
+    PT_EQ(++excl.holders, 1);
+    excl.taken++;
+    if (stay) {
+        victim_note(pica_yield());
+    }
+    PT_EQ(excl.holders--, 1);
+    atomic_fetch_add(&excl.expected, 1);
+    PT_EQ(pica_lock_release(&excl.lock), 0);
+}
+
+static int excl_victim(void *arg) {
+    (void)arg;
+    uint32_t random = victim_begin();
+    for (int i = rounds(20000); i > 0; i--) {
+        uint32_t how = scramble(&random) % 16;
+        int rc;
+        if (how < 3) {
+            pica_timeout timeout;
+            PT_EQ(pica_timeout_enter(&timeout, how * 20e-6), 0);
+            rc = pica_lock_acquire(&excl.lock);
+            if (rc == 0) {
+                excl_inside(how == 2);
+            }
+            rc = pica_timeout_exit(&timeout, rc);
+            victim_note(rc);
+            continue;
+        }
+        rc = how == 3 ? pica_lock_try_acquire(&excl.lock) : pica_lock_acquire(&excl.lock);
+        if (rc == 0) {
+            excl_inside(how > 10);
+        } else if (rc != -EBUSY) {
+            victim_note(rc);
+        }
+    }
+    return victim_end();
+}
+
+static void *excl_thread(void *arg) {
+    (void)arg;
+    while (!atomic_load(&excl.stop)) {
+        if (pica_lock_try_acquire(&excl.lock) == 0) {
+            excl_inside(false);
+        }
+        sched_yield();
+    }
+    return NULL;
+}
+
+static int excl_main(void *arg) {
+    pthread_t thread;
+    (void)arg;
+    PT_REQUIRE(pthread_create(&thread, NULL, excl_thread, NULL) == 0);
+    victims_start(excl_victim, excl_victim);
+    victims_torment();
+    atomic_store(&excl.stop, true);
+    PT_EQ(pthread_join(thread, NULL), 0);
+    PT_EQ(pica_lock_locked(&excl.lock), 0);
+    PT_EQ(excl.taken, atomic_load(&excl.expected));
+    PT_EQ(pica_lock_acquire(&excl.lock), 0);
+    PT_EQ(pica_lock_release(&excl.lock), 0);
+    return 0;
+}
+
+PT_TEST_TIMEOUT(lock_excludes, 60) {
+    PT_EQ(pica_run(excl_main, NULL), 0);
+}
+
+/* --- set and clear by two threads --- */
+
+#define PULSE_SECONDS 1.0
+
+static struct {
+    pica_event event;
+    /* Sets begun, by the setter; sets that were cleared again, by the clearer. */
+    atomic_int begun;
+    atomic_int cleared;
+    atomic_bool stop;
+    atomic_long woken;
+} pulse;
+
+/* A wait that began when n sets were cleared may only be ended by one that is not among them. */
+static int pulse_waiter(void *arg) {
+    (void)arg;
+    uint32_t random = victim_begin();
+    while (!atomic_load(&pulse.stop)) {
+        int cleared = atomic_load(&pulse.cleared);
+        int rc = pica_event_wait(&pulse.event);
+        if (rc == 0) {
+            PT_CHECK(atomic_load(&pulse.begun) > cleared);
+            atomic_fetch_add(&pulse.woken, 1);
+        }
+        victim_note(rc);
+        if (scramble(&random) % 4 == 0) {
+            victim_note(pica_yield());
+        }
+    }
+    return victim_end();
+}
+
+static void *pulse_setter(void *arg) {
+    (void)arg;
+    double end = pica_time() + PULSE_SECONDS;
+    while (pica_time() < end) {
+        atomic_fetch_add(&pulse.begun, 1);
+        pica_event_set(&pulse.event);
+        while (atomic_load(&pulse.cleared) < atomic_load(&pulse.begun)) {
+            sched_yield();
+        }
+    }
+    atomic_store(&pulse.stop, true);
+    atomic_fetch_add(&pulse.begun, 1);
+    pica_event_set(&pulse.event);
+    return NULL;
+}
+
+static void *pulse_clearer(void *arg) {
+    (void)arg;
+    while (!atomic_load(&pulse.stop)) {
+        if (pica_event_is_set(&pulse.event) && !atomic_load(&pulse.stop)) {
+            int begun = atomic_load(&pulse.begun);
+            pica_event_clear(&pulse.event);
+            atomic_store(&pulse.cleared, begun);
+        }
+        sched_yield();
+    }
+    atomic_fetch_add(&pulse.begun, 1);
+    pica_event_set(&pulse.event); /* in case the last clear met the last set */
+    return NULL;
+}
+
+static int pulse_main(void *arg) {
+    pthread_t thread[2];
+    (void)arg;
+    victims_start(pulse_waiter, pulse_waiter);
+    PT_REQUIRE(pthread_create(&thread[0], NULL, pulse_setter, NULL) == 0);
+    PT_REQUIRE(pthread_create(&thread[1], NULL, pulse_clearer, NULL) == 0);
+    victims_torment();
+    for (int i = 0; i < 2; i++) {
+        PT_EQ(pthread_join(thread[i], NULL), 0);
+    }
+    PT_CHECK(atomic_load(&pulse.woken) > 0);
+    return 0;
+}
+
+PT_TEST_TIMEOUT(event_pulses, 60) {
+    PT_EQ(pica_run(pulse_main, NULL), 0);
+}
+
+/* --- one grant against one cancellation --- */
+
+/* A thread that does one thing at the same time as another. */
+struct racer {
+    pthread_t thread;
+    void (*act)(void);
+    atomic_int *start; /* the round to be run; negative: end */
+    atomic_int done;   /* the last round that was run */
+};
+
+static void *racer_run(void *arg) {
+    struct racer *r = arg;
+    for (int round = 1;; round++) {
+        int now;
+        while ((now = atomic_load(r->start)) != round && now >= 0) {
+            sched_yield();
+        }
+        if (now < 0) {
+            return NULL;
+        }
+        r->act();
+        atomic_store(&r->done, round);
+    }
+}
+
+static struct {
+    pica_lock lock;
+    pica_queue queue;
+    pica_task *task;
+    void *item;
+    int rc;
+    atomic_int start;
+    long granted;
+    long cancelled;
+} duel;
+
+static void duel_cancel(void) {
+    (void)pica_task_cancel(duel.task);
+}
+
+static void duel_release(void) {
+    PT_EQ(pica_lock_release(&duel.lock), 0);
+}
+
+static void duel_put(void) {
+    PT_EQ(pica_queue_put_nowait(&duel.queue, &duel), 0);
+}
+
+static void duel_get(void) {
+    void *got;
+    PT_EQ(pica_queue_get_nowait(&duel.queue, &got), 0);
+    PT_CHECK(got == &duel);
+}
+
+static int duel_lock_task(void *arg) {
+    (void)arg;
+    duel.rc = pica_lock_acquire(&duel.lock);
+    return 0;
+}
+
+static int duel_get_task(void *arg) {
+    (void)arg;
+    duel.rc = pica_queue_get(&duel.queue, &duel.item);
+    return 0;
+}
+
+static int duel_put_task(void *arg) {
+    (void)arg;
+    duel.rc = pica_queue_put(&duel.queue, &duel.rc);
+    return 0;
+}
+
+/* One waiter, cancelled and served at the same time; check says whether the object fits its result. */
+static void duel_fight(pica_fn waiter, void (*serve)(void), void (*before)(void),
+                       void (*check)(void)) {
+    struct racer r[2] = {{.act = serve, .start = &duel.start},
+                         {.act = duel_cancel, .start = &duel.start}};
+    int n = rounds(3000);
+    for (int i = 0; i < 2; i++) {
+        PT_REQUIRE(pthread_create(&r[i].thread, NULL, racer_run, &r[i]) == 0);
+    }
+    for (int round = 1; round <= n; round++) {
+        before();
+        duel.task = parked((unsigned)round, waiter, NULL);
+        atomic_store(&duel.start, round);
+        (void)pica_join(pica_task_ref(duel.task), NULL);
+        while (atomic_load(&r[0].done) < round || atomic_load(&r[1].done) < round) {
+            sched_yield();
+        }
+        pica_task_unref(duel.task);
+        PT_CHECK(duel.rc == 0 || duel.rc == PICA_ECANCELED);
+        *(duel.rc == 0 ? &duel.granted : &duel.cancelled) += 1;
+        check();
+    }
+    atomic_store(&duel.start, -1);
+    for (int i = 0; i < 2; i++) {
+        PT_EQ(pthread_join(r[i].thread, NULL), 0);
+    }
+    /* Both outcomes must have been seen, or there was no race. */
+    PT_CHECK(duel.granted > 0);
+    PT_CHECK(duel.cancelled > 0);
+}
+
+static void duel_lock_before(void) {
+    PT_EQ(pica_lock_try_acquire(&duel.lock), 0);
+}
+
+static void duel_lock_check(void) {
+    PT_EQ(pica_lock_locked(&duel.lock), duel.rc == 0);
+    if (duel.rc == 0) {
+        PT_EQ(pica_lock_release(&duel.lock), 0);
+    }
+}
+
+static int duel_lock_main(void *arg) {
+    (void)arg;
+    duel_fight(duel_lock_task, duel_release, duel_lock_before, duel_lock_check);
+    return 0;
+}
+
+PT_TEST_TIMEOUT(lock_grant_against_cancel, 60) {
+    PT_EQ(pica_run(duel_lock_main, NULL), 0);
+}
+
+static void duel_get_before(void) {
+    duel.item = NULL;
+}
+
+static void duel_get_check(void) {
+    PT_CHECK(duel.item == (duel.rc == 0 ? &duel : NULL));
+    PT_EQ(pica_queue_size(&duel.queue), duel.rc != 0);
+    if (duel.rc != 0) {
+        duel_get();
+    }
+}
+
+static int duel_get_main(void *arg) {
+    (void)arg;
+    pica_queue_init(&duel.queue, 1);
+    duel_fight(duel_get_task, duel_put, duel_get_before, duel_get_check);
+    pica_queue_destroy(&duel.queue, NULL);
+    return 0;
+}
+
+PT_TEST_TIMEOUT(get_against_cancel, 60) {
+    PT_EQ(pica_run(duel_get_main, NULL), 0);
+}
+
+static void duel_put_before(void) {
+    PT_EQ(pica_queue_put_nowait(&duel.queue, &duel), 0);
+}
+
+static void duel_put_check(void) {
+    void *got = NULL;
+    PT_EQ(pica_queue_get_nowait(&duel.queue, &got), duel.rc == 0 ? 0 : -EAGAIN);
+    PT_CHECK(got == (duel.rc == 0 ? &duel.rc : NULL));
+    PT_EQ(pica_queue_size(&duel.queue), 0);
+}
+
+static int duel_put_main(void *arg) {
+    (void)arg;
+    pica_queue_init(&duel.queue, 1);
+    duel_fight(duel_put_task, duel_get, duel_put_before, duel_put_check);
+    pica_queue_destroy(&duel.queue, NULL);
+    return 0;
+}
+
+PT_TEST_TIMEOUT(put_against_cancel, 60) {
+    PT_EQ(pica_run(duel_put_main, NULL), 0);
+}
+
+/* --- the memory goes as early as it may --- */
+
+static struct {
+    /* What the thread is to work on; it puts NULL back when it has read it. */
+    _Atomic(pica_lock *) lock;
+    _Atomic(pica_event *) event;
+    atomic_bool stop;
+} early;
+
+static void *early_thread(void *arg) {
+    (void)arg;
+    while (!atomic_load(&early.stop)) {
+        pica_lock *lock = atomic_exchange(&early.lock, NULL);
+        pica_event *event = atomic_exchange(&early.event, NULL);
+        if (lock != NULL) {
+            PT_EQ(pica_lock_release(lock), 0);
+        }
+        if (event != NULL) {
+            pica_event_set(event);
+        }
+        if (lock == NULL && event == NULL) {
+            sched_yield();
+        }
+    }
+    return NULL;
+}
+
+/* What is touched too late finds no valid lock or event any more. */
+static void early_free(void *p, size_t size) {
+    memset(p, 0xff, size);
+    free(p);
+}
+
+static int early_main(void *arg) {
+    pthread_t thread;
+    (void)arg;
+    PT_REQUIRE(pthread_create(&thread, NULL, early_thread, NULL) == 0);
+    for (int n = rounds(20000); n > 0; n--) {
+        pica_lock *lock = calloc(1, sizeof *lock);
+        pica_event *event = calloc(1, sizeof *event);
+        PT_REQUIRE(lock != NULL && event != NULL);
+        PT_EQ(pica_lock_acquire(lock), 0);
+        atomic_store(&early.lock, lock);
+        PT_EQ(pica_lock_acquire(lock), 0); /* once the thread has released it */
+        early_free(lock, sizeof *lock);
+        atomic_store(&early.event, event);
+        PT_EQ(pica_event_wait(event), 0);
+        early_free(event, sizeof *event);
+    }
+    atomic_store(&early.stop, true);
+    PT_EQ(pthread_join(thread, NULL), 0);
+    return 0;
+}
+
+PT_TEST_TIMEOUT(memory_may_go, 60) {
+    PT_EQ(pica_run(early_main, NULL), 0);
+}
+
+PT_MAIN()
