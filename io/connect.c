@@ -138,6 +138,21 @@ static int set_int(int fd, int level, int name, int value) {
     return pica__sys_setsockopt(fd, level, name, &value, sizeof value);
 }
 
+static bool is_any6(const pica_address *address) {
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&address->storage;
+    return IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr);
+}
+
+static int bind_to(int fd, const pica_address *address) {
+    const struct sockaddr *sa = (const struct sockaddr *)&address->storage;
+    int rc = pica__sys_bind(fd, sa, address->length);
+    if (rc == -EADDRINUSE && address->storage.ss_family == AF_UNIX) {
+        unlink_stale(address);
+        rc = pica__sys_bind(fd, sa, address->length);
+    }
+    return rc;
+}
+
 static int listen_on(int fd, const pica_address *address, const struct pica_listen_options *options,
                      bool reuse_port_later, bool reuse_port) {
     int family = address->storage.ss_family;
@@ -148,15 +163,15 @@ static int listen_on(int fd, const pica_address *address, const struct pica_list
     if (rc == 0 && reuse_port) {
         rc = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     }
-    if (rc == 0 && family == AF_UNIX) {
-        unlink_stale(address);
+    if (rc == 0 && family == AF_INET6 && is_any6(address)) {
+        rc = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0); /* whatever the system's default */
     }
     if (rc == 0) {
-        rc = pica__sys_bind(fd, (const struct sockaddr *)&address->storage, address->length);
+        rc = bind_to(fd, address);
     }
-    if (rc == 0 && family == AF_UNIX && options->unix_mode != 0) {
-        rc = pica__sys_chmod(((const struct sockaddr_un *)&address->storage)->sun_path,
-                             options->unix_mode);
+    const struct sockaddr_un *un = (const struct sockaddr_un *)&address->storage;
+    if (rc == 0 && family == AF_UNIX && options->unix_mode != 0 && un->sun_path[0] != 0) {
+        rc = pica__sys_chmod(un->sun_path, options->unix_mode);
     }
     if (rc == 0 && reuse_port_later) {
         rc = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);

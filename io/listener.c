@@ -23,6 +23,7 @@ struct pica__listener {
     bool paused;
     bool stopping;
     bool finished;
+    bool start_posted;        /* start_call is on its way */
     pica__call start_call;
     pica__call stop_call;
     void (*fn)(void *arg, int fd);
@@ -52,15 +53,16 @@ static void pause_accepting(struct pica__listener *l, int error) {
     if (rc < 0) {
         /* Not even memory for a timer: look again in the next turn. */
         l->paused = false;
+        l->start_posted = true;
         pica__call_soon(l->socket->home, &l->start_call);
     }
 }
 
 static void finish(struct pica__listener *l) {
-    if (l->finished) {
-        return;
-    }
     l->finished = true;
+    if (l->start_posted) {
+        return; /* its call comes back here: the memory must stay until then */
+    }
     /* Connections that are established but not accepted would be reset by the close. */
     while (pica__socket_use(l->socket) == 0) {
         int fd = pica__sys_accept4(l->socket->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -114,7 +116,10 @@ static void arm(struct pica__listener *l) {
 
 static void start_at_home(pica__call *call) {
     struct pica__listener *l = PICA__CONTAINER_OF(call, struct pica__listener, start_call);
-    if (!l->stopping && !pica__op_in_flight(&l->op)) {
+    l->start_posted = false;
+    if (l->finished) {
+        finish(l);
+    } else if (!l->stopping && !pica__op_in_flight(&l->op)) {
         arm(l);
     }
 }
@@ -147,6 +152,7 @@ int pica__listener_start(pica_socket *socket, void (*fn)(void *arg, int fd), voi
     l->fn = fn;
     l->arg = arg;
     socket->listener = l;
+    l->start_posted = true;
     pica__call_soon(socket->home, &l->start_call);
     return 0;
 }

@@ -56,10 +56,12 @@ static void use_end(pica_socket *socket, uint32_t flag) {
                                              memory_order_acq_rel);
     PICA__CHECK(old >= PICA__SOCKET_USE);
     if (old / PICA__SOCKET_USE == 1) {
+        pica__closer_remove(socket->home, &socket->closer);
         (void)pica__sys_close(socket->fd);
         socket->fd = -1;
-        atomic_fetch_sub_explicit(&socket->home->rt->sockets, 1, memory_order_relaxed);
+        pica_runtime *rt = socket->home->rt;
         pica__socket_unref(socket);
+        pica__socket_gone(rt);
     }
 }
 
@@ -97,7 +99,7 @@ static void tell(pica_socket *socket, struct pica__socket_wait *waiter, bool wri
 }
 
 static void side_event(pica_socket *socket, pica__socket_side *side, int result, bool more) {
-    bool sticky = result < 0 || (result & (POLLHUP | POLLERR | POLLRDHUP)) != 0;
+    bool sticky = result < 0 || (result & (POLLHUP | POLLERR | POLLRDHUP | POLLPRI)) != 0;
     pica__lock(&socket->lock);
     uint32_t old = atomic_load_explicit(&side->state, memory_order_relaxed);
     uint32_t new;
@@ -327,9 +329,10 @@ static ssize_t recv_once(pica_socket *socket, void *buffer, size_t size) {
     do {
         n = pica__sys_recv(socket->fd, buffer, size, MSG_DONTWAIT);
     } while (n == -EINTR);
-    /* The end and errors set STICKY before they can be missed; so less than asked for means that the
-     * kernel has no more, and the next wait needs no try first. */
-    if (n == -EAGAIN || (n > 0 && (size_t)n < size && socket->stream &&
+    /* TCP: the end, errors, and urgent data (which splits reads) set STICKY before they can be missed;
+     * so less than asked for means that the kernel has no more, and the next wait needs no try first.
+     * Unix sockets split reads for reasons that no event tells. */
+    if (n == -EAGAIN || (n > 0 && (size_t)n < size && socket->tcp &&
                          (seen & PICA__SIDE_STICKY) == 0)) {
         clear_ready(&socket->rd, seen);
     }
@@ -539,21 +542,26 @@ int pica__socket_open(const pica_address *address, bool nonblocking) {
                             SOCK_STREAM | SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0), 0);
 }
 
+static void closer_pin(pica__closer *closer) {
+    (void)pica__socket_ref(PICA__CONTAINER_OF(closer, pica_socket, closer));
+}
+
+static void closer_close(pica__closer *closer) {
+    pica_socket_close(PICA__CONTAINER_OF(closer, pica_socket, closer));
+}
+
 int pica__socket_adopt(pica_socket **out, int fd, pica_loop *home) {
-    int type = 0;
-    socklen_t length = sizeof type;
-    int rc = pica__sys_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length);
-    if (rc < 0) {
-        return rc;
-    }
     pica_socket *socket = pica__zalloc(sizeof *socket);
     if (socket == NULL) {
         return -ENOMEM;
     }
     atomic_init(&socket->refs, 2);
     atomic_init(&socket->use, PICA__SOCKET_USE);
+    socket->closer.pin = closer_pin;
+    socket->closer.close = closer_close;
     socket->fd = fd;
-    socket->stream = type == SOCK_STREAM;
+    int one = 1; /* fails on all but TCP, which alone has such a delay */
+    socket->tcp = pica__sys_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) == 0;
     socket->home = home;
     pica__call_init(&socket->home_call, home_run);
     pica__call_init(&socket->writable.call, writable_run);
@@ -561,15 +569,12 @@ int pica__socket_adopt(pica_socket **out, int fd, pica_loop *home) {
     atomic_init(&socket->rd.state, PICA__SIDE_READY);
     atomic_init(&socket->wr.state, PICA__SIDE_READY);
     pica__op_init(&socket->rd.op, PICA__OP_POLL, fd, rd_complete);
-    socket->rd.op.events = POLLIN | POLLRDHUP;
+    socket->rd.op.events = POLLIN | POLLPRI | POLLRDHUP;
     socket->rd.op.multishot = true;
     pica__op_init(&socket->wr.op, PICA__OP_POLL, fd, wr_complete);
     socket->wr.op.events = POLLOUT;
-    if (socket->stream) {
-        int one = 1; /* fails on Unix sockets, which have no such delay */
-        (void)pica__sys_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    }
     atomic_fetch_add_explicit(&home->rt->sockets, 1, memory_order_relaxed);
+    pica__closer_add(home, &socket->closer);
     *out = socket;
     return 0;
 }

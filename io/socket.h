@@ -54,10 +54,11 @@ typedef struct pica__socket_side {
 } pica__socket_side;
 
 struct pica_socket {
+    pica__closer closer;
     _Atomic uint32_t refs;   /* added relaxed, dropped acq_rel */
     _Atomic uint32_t use;    /* see above; read-modify-writes, acq_rel */
     int fd;
-    bool stream;             /* a short read means that the kernel has no more */
+    bool tcp;                /* a short read means that the kernel has no more */
     pica_loop *home;
     pica__lock_t lock;
     bool posted;             /* under lock: home_call is on its way */

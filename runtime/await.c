@@ -5,8 +5,9 @@
  * always; the node is in no list and nobody fires it: the return of the call ends the wait. If the
  * task suspends, the shared stack is parked with it; its owner could not have gone on anyway.
  * Not in place: pinned tasks, tasks of another loop or runtime, tasks with a stack size of their own,
- * with little room left on the stack, and when the turn's budget is spent (so that a loop of awaits
- * reaches I/O).
+ * and with little room left on the stack. When the turn's budget is spent the awaiter lets others run
+ * first, so that a loop of awaits reaches I/O; then it tries again, rather than parking its stack and
+ * asking for another one.
  */
 #include "runtime/base/check.h"
 #include "runtime/error.h"
@@ -63,6 +64,8 @@ static int await_suspend(pica_task *self, pica_future *future, bool shield) {
 }
 
 /* --- in place --- */
+
+enum { TURN_OVER = 1 };
 
 static bool in_place_commit(pica__wait *wait) {
     pica_task *task = wait->task;
@@ -141,6 +144,7 @@ static bool claim_in_place(pica__worker *worker, pica_task *self, pica_task *tas
         return false;
     }
     if (worker->budget <= 0) {
+        *rc = TURN_OVER;
         return false;
     }
     worker->budget--;
@@ -177,9 +181,12 @@ static int await_done_or_cancelled(pica_task *self, pica_future *future, bool sh
             uint32_t word = atomic_load_explicit(&task->word, memory_order_relaxed);
             int rc = 0;
             if (pica__task_state(word) == PICA__TASK_NEW &&
-                (pica__await_in_place(self, task, &rc) || rc < 0)) {
+                (pica__await_in_place(self, task, &rc) || rc != 0)) {
                 if (rc < 0) {
                     return rc;
+                }
+                if (rc == TURN_OVER) {
+                    pica__yield(self);
                 }
                 continue;
             }

@@ -42,7 +42,7 @@ pica__fiber *pica__fiber_new(pica__worker *worker, void (*entry)(void *fiber)) {
 
 pica__fiber *pica__fiber_new_sized(size_t size, void (*entry)(void *fiber)) {
     pica__stack stack;
-    if (pica__stack_map(size, 64 * 1024, &stack) < 0) {
+    if (pica__stack_map(size, 0, &stack) < 0) {
         return NULL;
     }
     pica__fiber *fiber;

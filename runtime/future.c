@@ -6,6 +6,7 @@
 #include "runtime/base/alloc.h"
 #include "runtime/base/check.h"
 #include "runtime/error.h"
+#include "runtime/handle.h"
 #include "runtime/loop.h"
 #include "runtime/task.h"
 #include "runtime/worker.h"
@@ -22,9 +23,12 @@ void pica__future_init(pica_future *future, bool is_task, uint32_t refs) {
     future->error = NULL;
 }
 
+static void done_callbacks_free(pica__link *list);
+
 void pica__future_fini(pica_future *future) {
     uint32_t state = atomic_load_explicit(&future->state, memory_order_relaxed);
-    PICA__CHECK(pica__list_empty(&future->waiters));
+    /* Whoever waits in another way than by a done callback holds a reference. */
+    done_callbacks_free(&future->waiters);
     if (future->value != NULL && future->destroy != NULL && (state & PICA__FUTURE_TAKEN) == 0) {
         future->destroy(future->value);
     }
@@ -55,6 +59,10 @@ void pica_future_unref(pica_future *future) {
         return;
     }
     if (atomic_fetch_sub_explicit(&future->refs, 1, memory_order_acq_rel) == 1) {
+        /* The completer may borrow its reference from the one that waits, which saw the future done
+         * and let go of it: the completer's critical section must be over. */
+        pica__lock(&future->lock);
+        pica__unlock(&future->lock);
         pica__future_fini(future);
         pica__free(future, sizeof *future);
     }
@@ -87,8 +95,15 @@ bool pica__future_complete(pica_future *future, int code, void *value, pica_dest
     /* Or, not store: SEEN may be set at any time without the lock. */
     atomic_fetch_or_explicit(&future->state, PICA__FUTURE_DONE | flags, memory_order_release);
     pica__link *first = pica__list_pop_front(&future->waiters);
+    if (first == NULL) {
+        pica__unlock(&future->lock);
+        return true;
+    }
+    /* The first waiter that runs may drop what was the last reference. */
+    pica_future_ref(future);
     pica__unlock(&future->lock);
     call_waiters(future, first);
+    pica_future_unref(future);
     return true;
 }
 
@@ -216,10 +231,28 @@ static void done_callback_run(pica__call *call) {
     pica__free(cb, sizeof *cb);
 }
 
+void pica__done_callback_drop(pica__call *call) {
+    if (call->fn == done_callback_run) {
+        struct done_callback *cb = PICA__CONTAINER_OF(call, struct done_callback, call);
+        pica_future_unref(cb->future);
+        pica__free(cb, sizeof *cb);
+    }
+}
+
 static void done_callback_schedule(pica__waiter *waiter, pica_future *future) {
     struct done_callback *cb = PICA__CONTAINER_OF(waiter, struct done_callback, waiter);
     cb->future = pica_future_ref(future);
     pica__call_soon(cb->loop, &cb->call);
+}
+
+/* Of callbacks that will not be scheduled any more. */
+static void done_callbacks_free(pica__link *list) {
+    for (pica__link *l; (l = pica__list_pop_front(list)) != NULL;) {
+        pica__waiter *waiter = PICA__CONTAINER_OF(l, pica__waiter, link);
+        PICA__CHECK(waiter->done == done_callback_schedule);
+        pica__free(PICA__CONTAINER_OF(waiter, struct done_callback, waiter),
+                   sizeof(struct done_callback));
+    }
 }
 
 int pica_future_add_done_callback(pica_future *future, pica_loop *loop, pica_done_callback fn,
@@ -261,13 +294,10 @@ int pica_future_remove_done_callback(pica_future *future, pica_done_callback fn,
         if (cb->fn == fn && cb->arg == arg) {
             pica__list_remove(l);
             pica__list_push_back(&found, l);
+            removed++;
         }
     }
     pica__unlock(&future->lock);
-    for (pica__link *l; (l = pica__list_pop_front(&found)) != NULL; removed++) {
-        pica__free(PICA__CONTAINER_OF(PICA__CONTAINER_OF(l, pica__waiter, link),
-                                      struct done_callback, waiter),
-                   sizeof(struct done_callback));
-    }
+    done_callbacks_free(&found);
     return removed;
 }

@@ -10,6 +10,40 @@
 #include "runtime/san.h"
 #include "runtime/worker.h"
 
+/* --- what is still open at the end --- */
+
+void pica__closer_add(pica_loop *loop, pica__closer *closer) {
+    pica__lock(&loop->closers.lock);
+    pica__list_push_back(&loop->closers.list, &closer->link);
+    pica__unlock(&loop->closers.lock);
+}
+
+void pica__closer_remove(pica_loop *loop, pica__closer *closer) {
+    pica__lock(&loop->closers.lock);
+    if (pica__link_linked(&closer->link)) {
+        pica__list_remove(&closer->link);
+    }
+    pica__unlock(&loop->closers.lock);
+}
+
+static void close_all(pica__call *call) {
+    pica_loop *loop = PICA__CONTAINER_OF(call, pica_loop, close_call);
+    for (;;) {
+        pica__lock(&loop->closers.lock);
+        pica__link *first = pica__list_pop_front(&loop->closers.list);
+        pica__closer *closer = NULL;
+        if (first != NULL) {
+            closer = PICA__CONTAINER_OF(first, pica__closer, link);
+            closer->pin(closer);
+        }
+        pica__unlock(&loop->closers.lock);
+        if (closer == NULL) {
+            return;
+        }
+        closer->close(closer);
+    }
+}
+
 int pica__loop_init(pica_loop *loop, pica_runtime *rt, unsigned index) {
     loop->rt = rt;
     loop->index = index;
@@ -25,6 +59,9 @@ int pica__loop_init(pica_loop *loop, pica_runtime *rt, unsigned index) {
     loop->registry.next_id = 0;
     atomic_init(&loop->registry.created, 0);
     atomic_init(&loop->registry.ended, 0);
+    pica__lock_init(&loop->closers.lock);
+    pica__list_init(&loop->closers.list);
+    pica__call_init(&loop->close_call, close_all);
     atomic_init(&loop->objects, 0);
     return 0;
 }

@@ -42,6 +42,15 @@ typedef struct pica__timer {
     void (*fire)(struct pica__timer *timer); /* on the loop's worker, without locks */
 } pica__timer;
 
+/* Something that holds a descriptor and is at home on a loop (a socket, a server). What is still open
+ * when the runtime closes, and all tasks have ended, is closed by its loop: pin is called under the
+ * list's lock and must keep the object until close, called next without the lock, has returned. */
+typedef struct pica__closer {
+    pica__link link;
+    void (*pin)(struct pica__closer *closer);
+    void (*close)(struct pica__closer *closer);
+} pica__closer;
+
 struct pica_loop {
     struct pica_runtime *rt;
     unsigned index;
@@ -66,6 +75,11 @@ struct pica_loop {
         _Atomic uint64_t created;
         _Atomic uint64_t ended;
     } registry;
+    struct {
+        pica__lock_t lock;
+        pica__link list;     /* pica__closer.link */
+    } closers;
+    pica__call close_call;   /* runs them, once */
     /* Task objects at home here, also ended ones that somebody still refers to: they look at the
      * loop when they go. Added relaxed, subtracted with release; read by close (acquire). */
     _Atomic uint64_t objects;
@@ -73,6 +87,11 @@ struct pica_loop {
 
 int pica__loop_init(pica_loop *loop, struct pica_runtime *rt, unsigned index);
 void pica__loop_fini(pica_loop *loop);
+
+/* Enters and leaves the list of what must be closed. Leaving twice, or without having entered, does
+ * nothing. Any thread of the runtime. */
+void pica__closer_add(pica_loop *loop, pica__closer *closer);
+void pica__closer_remove(pica_loop *loop, pica__closer *closer);
 
 /* True on the worker that holds the lease. */
 bool pica__loop_is_mine(const pica_loop *loop);

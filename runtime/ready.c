@@ -143,7 +143,7 @@ static void unstarted_here(pica__worker *worker, pica_task *task) {
     }
 }
 
-void pica__ready_unstarted(pica_task *task) {
+void pica__ready_unstarted(pica_task *task, bool placed) {
     pica_runtime *rt = task->loop->rt;
     pica__worker *worker = pica__self();
     if (worker == NULL || worker->rt != rt) {
@@ -157,8 +157,9 @@ void pica__ready_unstarted(pica_task *task) {
     }
     void *context = pica__tsan_enter(worker->tsan);
     pica__count(&worker->stats.created, 1);
-    if (task->pinned || worker->fifo || task->loop != worker->loop) {
-        /* A task for another loop begins there: whoever chose the loop wanted it so. */
+    if (task->pinned || worker->fifo || (placed && task->loop != worker->loop)) {
+        /* Without `placed` every child of a task that has moved would go to its home loop, and one
+         * that is awaited at once would leave a dead entry in the inbox there. */
         pica__loop_post(task->loop, &task->start);
     } else {
         unstarted_here(worker, task);
@@ -227,50 +228,4 @@ uintptr_t pica__worker_pick(pica__worker *worker) {
     }
     task = take_lifo(worker);
     return task != NULL ? (uintptr_t)task : take_newest(worker);
-}
-
-void pica__worker_put_back(pica__worker *worker, uintptr_t entry) {
-    pica_runtime *rt = worker->rt;
-    pica_task *task = pica__entry_task(entry);
-    worker->no_stack = true;
-    pica__lock(&rt->starved.lock);
-    pica__fifo_push(&rt->starved.fifo, &task->start.node);
-    atomic_fetch_add_explicit(&rt->starved.count, 1, memory_order_seq_cst);
-    pica__unlock(&rt->starved.lock);
-    /* Partner of the fence in pica__runtime_stack_freed: either it sees our count, or this second try
-     * gets the stack that was given back meanwhile. */
-    atomic_thread_fence(memory_order_seq_cst);
-    if (!task->own_stack && pica__worker_stand(worker)) {
-        pica__runtime_unstarve(rt);
-    }
-}
-
-void pica__runtime_unstarve(pica_runtime *rt) {
-    pica__lock(&rt->starved.lock);
-    pica__fifo all = rt->starved.fifo;
-    pica__fifo_init(&rt->starved.fifo);
-    atomic_store_explicit(&rt->starved.count, 0, memory_order_seq_cst);
-    pica__unlock(&rt->starved.lock);
-    pica__fifo_node *node;
-    while ((node = pica__fifo_pop(&all)) != NULL) {
-        pica_task *task = PICA__CONTAINER_OF(PICA__CONTAINER_OF(node, pica__work, node), pica_task,
-                                             start);
-        if (task->pinned || rt->config.fifo) {
-            pica__loop_post(task->loop, &task->start);
-        } else {
-            pica__shared_push(rt, &task->start);
-        }
-    }
-    pica__idle_notify(rt);
-}
-
-void pica__runtime_stack_freed(pica_runtime *rt) {
-    if (PICA__LIKELY(rt->config.max_stacks == 0 &&
-                     atomic_load_explicit(&rt->starved.count, memory_order_relaxed) == 0)) {
-        return; /* without a limit a stack is missed only when memory ended: no need for the fence */
-    }
-    atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load_explicit(&rt->starved.count, memory_order_relaxed) != 0) {
-        pica__runtime_unstarve(rt);
-    }
 }

@@ -132,6 +132,15 @@ void pica__task_ended(pica_loop *loop) {
     }
 }
 
+void pica__socket_gone(pica_runtime *rt) {
+    uint64_t old = atomic_fetch_sub_explicit(&rt->sockets, 1, memory_order_seq_cst);
+    PICA__CHECK(old != 0);
+    if (old == 1 && pica__phase(rt) == PICA__CLOSING) {
+        atomic_fetch_add_explicit(&rt->drained, 1, memory_order_release);
+        pica__park_wake(&rt->drained);
+    }
+}
+
 static bool drain_withdraw(pica__wait *wait) {
     struct drain_node *node = PICA__CONTAINER_OF(wait, struct drain_node, wait);
     pica__lock(&node->rt->drain.lock);
@@ -172,51 +181,6 @@ int pica_wait_all_tasks(int cancel) {
     struct drain_node node = {.wait = {&drain_ops, self, NULL, 0}, .rt = self->loop->rt};
     int rc = pica__suspend(&node.wait, drain_commit);
     return rc == 0 && pica__cancel_take(self) ? PICA_ECANCELED : rc;
-}
-
-/* --- stacks that cannot be had --- */
-
-/* Whether anything but a returned stack can still make a task runnable. */
-static bool something_pends(pica_runtime *rt) {
-    for (unsigned i = 0; i < rt->workers; i++) {
-        pica_loop *loop = &rt->loop[i];
-        if (pica__loop_deadline(loop) != INT64_MAX || !pica__inbox_empty(&loop->inbox) ||
-            atomic_load_explicit(&loop->engine->in_flight, memory_order_relaxed) > 1) {
-            return true; /* one operation is the loop's own wake-up */
-        }
-    }
-    return false;
-}
-
-void pica__starved_check(pica_runtime *rt) {
-    uint32_t starved = atomic_load_explicit(&rt->starved.count, memory_order_relaxed);
-    if (PICA__LIKELY(starved == 0)) {
-        return;
-    }
-    bool all_asleep = rt->workers == 1 || atomic_load_explicit(&rt->idle.sleeping,
-                                                               memory_order_seq_cst) == rt->workers;
-    if (!all_asleep || (pica__runtime_alive(rt) > starved && something_pends(rt))) {
-        return;
-    }
-    pica__lock(&rt->starved.lock);
-    pica__fifo_node *node = pica__fifo_pop(&rt->starved.fifo);
-    if (node != NULL) {
-        atomic_fetch_sub_explicit(&rt->starved.count, 1, memory_order_seq_cst);
-    }
-    pica__unlock(&rt->starved.lock);
-    if (node == NULL) {
-        return;
-    }
-    pica_task *task =
-        PICA__CONTAINER_OF(PICA__CONTAINER_OF(node, pica__work, node), pica_task, start);
-    if (pica__task_claim(task)) {
-        pica__log(PICA_LOG_ERROR,
-                  "no stack for task '%s' and none can become free (limit: %zu stacks, "
-                  "PICA_MAX_STACKS): it ends with ENOMEM",
-                  pica_task_name(task), rt->config.max_stacks);
-        pica__task_end_unstarted(task, -ENOMEM);
-    }
-    pica__task_unref(task);
 }
 
 /* --- counters --- */

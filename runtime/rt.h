@@ -66,13 +66,16 @@ struct pica_runtime {
         _Atomic size_t count;
     } shared;
 
-    /* Unstarted tasks that found no stack; they go back to the queues when one is given back. */
+    /* Unstarted tasks that found no stack (starved.c). */
     struct {
         pica__lock_t lock;
         pica__fifo fifo;                /* pica_task.start */
-        /* Its length. Changed under the lock (seq_cst), read by whoever gives a stack back. */
+        /* Its length. Changed under the lock (seq_cst); read by workers, and after a fence by
+         * whoever gives a stack back. */
         _Atomic uint32_t count;
     } starved;
+    /* Descriptors held by handles and listeners. Added and subtracted (acq_rel) by whoever opens and
+     * closes one; close waits for 0, sleeping on `drained`. */
     _Atomic uint64_t sockets;
 
     pica_task_error_hook task_error;
@@ -88,14 +91,26 @@ pica__work *pica__shared_pop(pica_runtime *rt);
 void pica__task_ended(pica_loop *loop);
 /* Not less than the tasks that were alive at some moment during the call. */
 uint64_t pica__runtime_alive(pica_runtime *rt);
+/* A descriptor was closed: counts it out, and tells a runtime that closes. */
+void pica__socket_gone(pica_runtime *rt);
 /* Asks every task that has not ended, except one, to end. Any thread. */
 void pica__runtime_cancel_all(pica_runtime *rt, pica_task *except);
+
+/* Tasks without stacks: starved.c. */
+/* An unstarted task found no stack; takes over the start entry's reference. */
+void pica__starved_put(pica__worker *worker, pica_task *task);
+/* By the loop: starts the oldest if there is one and a stack for it; true if something was done. */
+bool pica__starved_run(pica__worker *worker);
+/* Whether that would start one. Gets the stack. */
+bool pica__starved_can_run(pica__worker *worker);
+/* By a worker about to park: gives its idle stacks back where they may be missed. */
+void pica__starved_release(pica__worker *worker);
+/* By a worker that has nothing to do, just before it sleeps. If nothing can ever free a stack, fails
+ * the oldest task that has none; true if so: then the worker does not sleep. */
+bool pica__starved_doze(pica__worker *worker);
+void pica__starved_undoze(pica__worker *worker);
 /* A stack went back to the pool. */
 void pica__runtime_stack_freed(pica_runtime *rt);
-/* By a worker about to park: if nothing can ever free a stack, fails the oldest task that has none. */
-void pica__starved_check(pica_runtime *rt);
-/* Puts the tasks that found no stack back into the queues. */
-void pica__runtime_unstarve(pica_runtime *rt);
 static inline uint32_t pica__phase(pica_runtime *rt) {
     return atomic_load_explicit(&rt->phase, memory_order_acquire) & 3;
 }

@@ -55,19 +55,20 @@ static pica__fiber *entry_fiber(pica__worker *worker, uintptr_t entry) {
     if (entry_is_dead(entry)) {
         return NULL;
     }
+    bool own_stack = task->own_stack; /* after a lost claim the task may be gone */
     pica__fiber *fiber;
-    if (task->own_stack) {
+    if (own_stack) {
         fiber = pica__fiber_new_sized(task->stack_size, pica__runner);
     } else {
         (void)pica__worker_stand(worker);
         fiber = worker->standing;
     }
     if (fiber == NULL) {
-        pica__worker_put_back(worker, entry);
+        pica__starved_put(worker, task);
         return NULL;
     }
     if (!entry_claim(task)) {
-        if (task->own_stack) {
+        if (own_stack) {
             pica__fiber_free(worker, fiber);
         }
         return NULL;

@@ -349,17 +349,11 @@ int pica_run_forever(pica_runtime *rt) {
 
 /* --- close --- */
 
-/* Lets all tasks end that were asked to. True if none is left. */
-static bool drain(pica_runtime *rt) {
-    uint32_t run = atomic_load_explicit(&rt->phase, memory_order_relaxed) / 4 + 1;
-    phase_set(rt, run, PICA__CLOSING);
-    /* Nobody else drains any more: tasks in pica_wait_all_tasks are being cancelled. */
-    atomic_store_explicit(&rt->drain_mark, 1, memory_order_seq_cst);
-    pica__runtime_cancel_all(rt, NULL);
-    int64_t deadline = pica__now() + CLOSE_GRACE_NS;
+/* Sleeps until `left` says 0, or the deadline. */
+static bool drain_wait(pica_runtime *rt, uint64_t (*left)(pica_runtime *rt), int64_t deadline) {
     for (;;) {
         uint32_t seen = atomic_load_explicit(&rt->drained, memory_order_acquire);
-        if (pica__runtime_alive(rt) == 0) {
+        if (left(rt) == 0) {
             return true;
         }
         if (pica__now() >= deadline) {
@@ -367,6 +361,28 @@ static bool drain(pica_runtime *rt) {
         }
         pica__park_wait(&rt->drained, seen, deadline);
     }
+}
+
+static uint64_t sockets_left(pica_runtime *rt) {
+    return atomic_load_explicit(&rt->sockets, memory_order_seq_cst);
+}
+
+/* Lets all tasks end that were asked to, then closes what is still open. True if no task is left. */
+static bool drain(pica_runtime *rt) {
+    uint32_t run = atomic_load_explicit(&rt->phase, memory_order_relaxed) / 4 + 1;
+    phase_set(rt, run, PICA__CLOSING);
+    /* Nobody else drains any more: tasks in pica_wait_all_tasks are being cancelled. */
+    atomic_store_explicit(&rt->drain_mark, 1, memory_order_seq_cst);
+    pica__runtime_cancel_all(rt, NULL);
+    int64_t deadline = pica__now() + CLOSE_GRACE_NS;
+    bool drained = drain_wait(rt, pica__runtime_alive, deadline);
+    if (sockets_left(rt) != 0) {
+        for (unsigned i = 0; i < rt->workers; i++) {
+            pica__call_soon(&rt->loop[i], &rt->loop[i].close_call);
+        }
+        (void)drain_wait(rt, sockets_left, deadline);
+    }
+    return drained;
 }
 
 /* Drops what is still scheduled. No worker runs any more. */
@@ -379,6 +395,7 @@ static void loop_drop(pica_loop *loop) {
             pica__call *call = PICA__CONTAINER_OF(work, pica__call, work);
             pica__handle_drop(call);
             pica__async_drop(call);
+            pica__done_callback_drop(call);
         } else if (work->kind == PICA__WORK_START) {
             pica__task_unref(PICA__CONTAINER_OF(work, pica_task, start)); /* dead: it has ended */
         }

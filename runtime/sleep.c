@@ -20,7 +20,15 @@ static void yield_switch_commit(pica__worker *worker, void *arg) {
     pica__ready_last(worker, task);
 }
 
-PICA__NO_TSAN int pica_yield(void) {
+PICA__NO_TSAN void pica__yield(pica_task *self) {
+    pica__worker *worker = pica__self();
+    void *context = pica__tsan_enter(worker->tsan);
+    self->fiber = worker->fiber;
+    pica__leave_task(worker, yield_switch_commit, self);
+    pica__tsan_leave(context);
+}
+
+int pica_yield(void) {
     pica_task *task = pica__current();
     if (task == NULL) {
         return PICA_ENOTASK;
@@ -28,11 +36,7 @@ PICA__NO_TSAN int pica_yield(void) {
     if (pica__cancel_take(task)) {
         return PICA_ECANCELED;
     }
-    pica__worker *worker = pica__self();
-    void *context = pica__tsan_enter(worker->tsan);
-    task->fiber = worker->fiber;
-    pica__leave_task(worker, yield_switch_commit, task);
-    pica__tsan_leave(context);
+    pica__yield(task);
     return pica__cancel_take(task) ? PICA_ECANCELED : 0;
 }
 

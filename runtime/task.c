@@ -148,7 +148,7 @@ int pica__task_create(pica_task **out, pica_loop *loop, pica_fn fn, void *arg,
     if (out != NULL) {
         *out = task; /* before it can run: it may tell others */
     }
-    pica__ready_unstarted(task);
+    pica__ready_unstarted(task, options != NULL && options->loop != NULL);
     return 0;
 }
 

@@ -24,10 +24,10 @@ static void suspend_commit(pica__worker *worker, void *arg) {
     pica_task *task = wait->task;
     (void)worker;
     if (!s->commit(wait)) {
-        /* Satisfied, or cancelled: the task is still RUNNING and nobody else knows the node. Relaxed:
-         * the queue that the task goes through carries the hand-over. */
+        /* Satisfied, or cancelled: the task is still RUNNING and nobody else knows the node. Release:
+         * the commit has read the task's stack, which the task will write again. */
         atomic_fetch_xor_explicit(&task->word, PICA__TASK_RUNNING ^ PICA__TASK_READY,
-                                  memory_order_relaxed);
+                                  memory_order_release);
         pica__ready(task);
     }
 }

@@ -82,6 +82,9 @@ pica_task *pica__current(void);
  * linked the node), false if the task is to go on (wait->result is set). Returns wait->result. */
 int pica__suspend(pica__wait *wait, bool (*commit)(pica__wait *wait));
 
+/* Lets others run, the current task behind them all. A cancellation stays pending. */
+void pica__yield(pica_task *self);
+
 /* RUNNING -> WAITING, in a commit, under the object's lock, before the node is linked. False if a
  * cancellation is pending: it was consumed, wait->result is PICA_ECANCELED, and commit must return
  * false. */

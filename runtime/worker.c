@@ -58,10 +58,11 @@ static void run_work(pica__worker *worker, pica__work *work) {
     }
 }
 
+/* What waits for any worker: the shared queue, then tasks that found no stack. */
 static bool run_shared(pica__worker *worker) {
     pica__work *work = pica__shared_pop(worker->rt);
     if (work == NULL) {
-        return false;
+        return pica__starved_run(worker);
     }
     run_work(worker, work);
     return true;
@@ -229,7 +230,8 @@ static bool anything(pica__worker *worker) {
         atomic_load_explicit(&rt->phase, memory_order_acquire) != worker->seen_phase ||
         atomic_load_explicit(&rt->shared.count, memory_order_acquire) != 0 ||
         stealable(worker) != 0 ||
-        atomic_load_explicit(&worker->lifo, memory_order_relaxed) != NULL) {
+        atomic_load_explicit(&worker->lifo, memory_order_relaxed) != NULL ||
+        pica__starved_can_run(worker)) {
         return true;
     }
     if (worker->fifo) {
@@ -254,19 +256,14 @@ static bool begin_watch(pica__worker *worker) {
 static void park(pica__worker *worker) {
     pica_runtime *rt = worker->rt;
     stop_searching(worker, false);
-    if (rt->config.max_stacks != 0 && worker->standing != NULL) {
-        pica__fiber *fiber = worker->standing; /* another worker may need it */
-        worker->standing = NULL;
-        pica__fiber_free(worker, fiber);
-    }
+    pica__starved_release(worker);
     pica__idle_enter(worker);
-    if (anything(worker)) {
+    if (anything(worker) || pica__starved_doze(worker)) {
         if (pica__idle_leave(worker)) {
             worker->searching = true;
         }
         return;
     }
-    pica__starved_check(rt);
     bool watch = begin_watch(worker);
     int64_t deadline = pica__loop_deadline(worker->loop);
     if (watch) {
@@ -275,6 +272,7 @@ static void park(pica__worker *worker) {
     }
     pica__count(&worker->stats.parks, 1);
     int delivered = pica__engine_wait(worker->loop->engine, deadline);
+    pica__starved_undoze(worker);
     if (watch) {
         atomic_store_explicit(&rt->idle.watched, 0, memory_order_release);
     }

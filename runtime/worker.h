@@ -35,6 +35,9 @@ struct pica_runtime;
 /* worker->sleep: see idle.h. */
 enum { PICA__AWAKE = 0, PICA__SLEEPING = 1, PICA__NOTIFIED = 2 };
 
+/* worker->doze: awake; asleep with timers or operations pending; asleep until somebody wakes it. */
+enum { PICA__DOZE_NOT = 0, PICA__DOZE_PENDS = 1, PICA__DOZE_QUIET = 2 };
+
 typedef struct pica__worker {
     struct pica_runtime *rt;
     pica_loop *loop;          /* the lease: the loop that this worker runs */
@@ -57,7 +60,6 @@ typedef struct pica__worker {
     unsigned tick;            /* turns, for the look at the shared queue */
     int64_t turn_start;       /* ns, when the turn began */
     unsigned ready_pushed;    /* tasks made ready on the loop fiber since the last wake decision */
-    bool no_stack;            /* an unstarted task had to stay queued */
     bool searching;           /* counted in rt->idle.searching */
     uint32_t seen_phase;      /* rt->phase as last obeyed */
     uint64_t *seen_steps;     /* each worker's steps at the last look as a watcher */
@@ -79,6 +81,9 @@ typedef struct pica__worker {
 
     /* AWAKE, SLEEPING or NOTIFIED: see idle.h. */
     _Alignas(PICA__CACHELINE) _Atomic uint32_t sleep;
+    /* Whether the worker sleeps and what can wake it: PICA__DOZE_... Written by the owner, read by
+     * one that looks whether all are quiet; seq_cst (starved.c). */
+    _Atomic uint32_t doze;
     /* In rt->idle's list; under its lock. */
     bool idle_listed;
     pica__link idle_link;
@@ -95,14 +100,13 @@ void *pica__worker_main(void *arg);
 void pica__ready(pica_task *task);
 /* The same for a task that yielded, behind all others here. On its worker. */
 void pica__ready_last(pica__worker *worker, pica_task *task);
-/* Makes an unstarted task runnable; takes over a start entry's reference. Any thread. */
-void pica__ready_unstarted(pica_task *task);
+/* Makes an unstarted task runnable; takes over a start entry's reference. placed: its loop was chosen,
+ * rather than inherited, so it begins there. Any thread. */
+void pica__ready_unstarted(pica_task *task, bool placed);
 
 /* The next thing to run without going to the loop: an entry as in the deque, 0 if there is none or
  * the turn is over. */
 uintptr_t pica__worker_pick(pica__worker *worker);
-/* Gives an entry back that cannot be run now. */
-void pica__worker_put_back(pica__worker *worker, uintptr_t entry);
 /* Counts a step. */
 static inline void pica__worker_step(pica__worker *worker) {
     atomic_store_explicit(&worker->steps,

@@ -1,0 +1,4 @@
+/* The deque as the workers have it. */
+#include "tests/unit/deque_cases.h"
+
+PT_MAIN()
