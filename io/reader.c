@@ -37,7 +37,7 @@ enum { IDLE = 0, BUSY = 1, RELEASED = 2 };
 #define DIRECT_ROOM ((size_t)16 * 1024)
 /* Reads into memory smaller than this take what else has come along, to save receives. */
 #define READ_AHEAD ((size_t)1024)
-#define BUFFER_MIN ((size_t)512)
+#define BUFFER_MIN ((size_t)PICA__SOCKET_BLOCK)
 /* A buffer above this that is mostly empty is shrunk before a wait. */
 #define BUFFER_KEEP ((size_t)4096)
 
@@ -47,8 +47,16 @@ void pica__reader_init(struct pica_reader *reader, size_t limit) {
     reader->limit = limit;
 }
 
+static void buffer_free(struct pica_reader *reader) {
+    if (reader->capacity == BUFFER_MIN) {
+        pica__block_put(reader->buffer);
+    } else {
+        pica__free(reader->buffer, reader->capacity);
+    }
+}
+
 void pica__reader_destroy(struct pica_reader *reader) {
-    pica__free(reader->buffer, reader->capacity);
+    buffer_free(reader);
 }
 
 void pica__reader_release(struct pica_reader *reader) {
@@ -106,7 +114,7 @@ static int resize(struct pica_reader *reader, size_t capacity) {
     size_t size = buffered(reader);
     char *to = NULL;
     if (capacity != 0) {
-        to = pica__alloc(capacity);
+        to = capacity == BUFFER_MIN ? pica__block_get() : pica__alloc(capacity);
         if (to == NULL) {
             return -ENOMEM;
         }
@@ -114,7 +122,7 @@ static int resize(struct pica_reader *reader, size_t capacity) {
             memcpy(to, reader->buffer + reader->begin, size);
         }
     }
-    pica__free(reader->buffer, reader->capacity);
+    buffer_free(reader);
     reader->buffer = to;
     reader->capacity = capacity;
     reader->begin = 0;
@@ -208,7 +216,7 @@ static ssize_t receive_end(struct pica_reader *reader, ssize_t got) {
         return 0;
     case -EAGAIN: {
         settle(reader);
-        int rc = pica__socket_wait_readable(stream->socket);
+        int rc = pica__socket_wait_begun(stream->socket);
         reader->turn = 0;
         return rc < 0 ? rc : -EAGAIN;
     }
@@ -223,6 +231,16 @@ static ssize_t receive_end(struct pica_reader *reader, ssize_t got) {
     }
 }
 
+/* A use of the socket around everything that receives: its descriptor stays while we wait. */
+static int use_begin(struct pica_reader *reader) {
+    return pica__socket_use(pica__stream_of_reader(reader)->socket);
+}
+
+static ssize_t use_end(struct pica_reader *reader, ssize_t n) {
+    pica__socket_unuse(pica__stream_of_reader(reader)->socket);
+    return n;
+}
+
 /* Receives up to size bytes into the caller's memory. Bytes, 0 for the end, negative. */
 static ssize_t receive_into(struct pica_reader *reader, char *to, size_t size) {
     pica_socket *socket = pica__stream_of_reader(reader)->socket;
@@ -231,7 +249,7 @@ static ssize_t receive_into(struct pica_reader *reader, char *to, size_t size) {
         if (n <= 0) {
             return n;
         }
-        n = receive_end(reader, pica__socket_try_recv(socket, to, size));
+        n = receive_end(reader, pica__socket_recv_begun(socket, to, size));
         if (n != -EAGAIN) {
             return n;
         }
@@ -252,7 +270,7 @@ static ssize_t receive_ahead(struct pica_reader *reader, char *to, size_t size) 
         if (scratch == NULL) {
             return -ENOMEM;
         }
-        n = receive_end(reader, pica__socket_try_recv(socket, scratch, room));
+        n = receive_end(reader, pica__socket_recv_begun(socket, scratch, room));
         if (n > 0) {
             size_t got = (size_t)n;
             if (got > size) {
@@ -272,7 +290,7 @@ static ssize_t receive_ahead(struct pica_reader *reader, char *to, size_t size) 
 }
 
 /* Receives into the buffer, behind what is there. Bytes, 0 for the end, negative. */
-static ssize_t fill(struct pica_reader *reader) {
+static ssize_t fill_begun(struct pica_reader *reader) {
     pica_socket *socket = pica__stream_of_reader(reader)->socket;
     for (;;) {
         ssize_t n = receive_begin(reader);
@@ -288,7 +306,7 @@ static ssize_t fill(struct pica_reader *reader) {
         if (to == NULL) {
             return -ENOMEM;
         }
-        n = receive_end(reader, pica__socket_try_recv(socket, to, room));
+        n = receive_end(reader, pica__socket_recv_begun(socket, to, room));
         if (n > 0) {
             if (direct) {
                 reader->end += (size_t)n;
@@ -303,6 +321,11 @@ static ssize_t fill(struct pica_reader *reader) {
     }
 }
 
+static ssize_t fill(struct pica_reader *reader) {
+    int rc = use_begin(reader);
+    return rc < 0 ? rc : use_end(reader, fill_begun(reader));
+}
+
 /* --- reads ---------------------------------------------------------------------------------- */
 
 /* 1 to size bytes, buffered ones first. */
@@ -313,7 +336,12 @@ static ssize_t read_some(struct pica_reader *reader, char *to, size_t size) {
         memcpy(to, take(reader, n), n);
         return (ssize_t)n;
     }
-    return size < READ_AHEAD ? receive_ahead(reader, to, size) : receive_into(reader, to, size);
+    int rc = use_begin(reader);
+    if (rc < 0) {
+        return rc;
+    }
+    return use_end(reader, size < READ_AHEAD ? receive_ahead(reader, to, size)
+                                             : receive_into(reader, to, size));
 }
 
 ssize_t pica_reader_read(pica_reader *reader, void *buffer, size_t size) {

@@ -99,7 +99,7 @@ static void tell(pica_socket *socket, struct pica__socket_wait *waiter, bool wri
 }
 
 static void side_event(pica_socket *socket, pica__socket_side *side, int result, bool more) {
-    bool sticky = result < 0 || (result & (POLLHUP | POLLERR | POLLRDHUP | POLLPRI)) != 0;
+    bool sticky = result < 0 || (result & (POLLHUP | POLLERR | POLLRDHUP)) != 0;
     pica__lock(&socket->lock);
     uint32_t old = atomic_load_explicit(&side->state, memory_order_relaxed);
     uint32_t new;
@@ -255,6 +255,7 @@ static bool wait_commit(pica__wait *wait) {
     return waits;
 }
 
+/* With a use. */
 static int side_wait(pica_socket *socket, pica__socket_side *side) {
     struct pica__socket_wait w = {
         .wait = {&wait_ops, pica__current(), NULL, 0},
@@ -264,20 +265,16 @@ static int side_wait(pica_socket *socket, pica__socket_side *side) {
     if (w.wait.task == NULL) {
         return PICA_ENOTASK;
     }
-    int rc = use_begin(socket, 0);
-    if (rc == 0) {
-        rc = pica__suspend(&w.wait, wait_commit);
-        use_end(socket, 0);
-    }
-    return rc;
+    return pica__suspend(&w.wait, wait_commit);
 }
 
 int pica__socket_wait_readable(pica_socket *socket) {
-    return side_wait(socket, &socket->rd);
-}
-
-int pica__socket_wait_writable(pica_socket *socket) {
-    return side_wait(socket, &socket->wr);
+    int rc = use_begin(socket, 0);
+    if (rc == 0) {
+        rc = side_wait(socket, &socket->rd);
+        use_end(socket, 0);
+    }
+    return rc;
 }
 
 static void writable_run(pica__call *call) {
@@ -329,9 +326,10 @@ static ssize_t recv_once(pica_socket *socket, void *buffer, size_t size) {
     do {
         n = pica__sys_recv(socket->fd, buffer, size, MSG_DONTWAIT);
     } while (n == -EINTR);
-    /* TCP: the end, errors, and urgent data (which splits reads) set STICKY before they can be missed;
-     * so less than asked for means that the kernel has no more, and the next wait needs no try first.
-     * Unix sockets split reads for reasons that no event tells. */
+    /* TCP: the end and errors set STICKY before they can be missed; so less than asked for means that
+     * the kernel has no more, and the next wait needs no try first. (What follows an urgent byte waits
+     * for the peer's next segment: poll cannot tell of the byte, since each arrival of plain data wakes
+     * with POLLPRI too.) Unix sockets split reads for reasons that no event tells. */
     if (n == -EAGAIN || (n > 0 && (size_t)n < size && socket->tcp &&
                          (seen & PICA__SIDE_STICKY) == 0)) {
         clear_ready(&socket->rd, seen);
@@ -361,14 +359,12 @@ static ssize_t sendv_once(pica_socket *socket, const struct iovec *buffers, int 
     return n;
 }
 
-ssize_t pica__socket_try_recv(pica_socket *socket, void *buffer, size_t size) {
-    int rc = use_begin(socket, 0);
-    if (rc < 0) {
-        return rc;
-    }
-    ssize_t n = recv_once(socket, buffer, size);
-    use_end(socket, 0);
-    return n;
+ssize_t pica__socket_recv_begun(pica_socket *socket, void *buffer, size_t size) {
+    return recv_once(socket, buffer, size);
+}
+
+int pica__socket_wait_begun(pica_socket *socket) {
+    return side_wait(socket, &socket->rd);
 }
 
 ssize_t pica__socket_try_sendv(pica_socket *socket, const struct iovec *buffers, int count) {
@@ -383,6 +379,29 @@ ssize_t pica__socket_try_sendv(pica_socket *socket, const struct iovec *buffers,
 
 PICA__NO_TSAN static char *scratch_of_worker(void) {
     return pica__worker_scratch(pica__self());
+}
+
+_Static_assert((int)PICA__SOCKET_BLOCK == (int)PICA__BLOCK_SIZE, "one size of block");
+
+/* Without a worker (a stream freed by a thread that closes the runtime) the heap will do: blocks come
+ * from it. */
+PICA__NO_TSAN void *pica__block_get(void) {
+    pica__worker *worker = pica__self();
+    void *context = pica__tsan_enter(worker->tsan);
+    void *block = pica__worker_block_get(worker);
+    pica__tsan_leave(context);
+    return block;
+}
+
+PICA__NO_TSAN void pica__block_put(void *block) {
+    pica__worker *worker = pica__self();
+    if (worker == NULL) {
+        pica__free(block, PICA__BLOCK_SIZE);
+        return;
+    }
+    void *context = pica__tsan_enter(worker->tsan);
+    pica__worker_block_put(worker, block);
+    pica__tsan_leave(context);
 }
 
 void *pica__scratch(size_t *size) {
@@ -569,7 +588,7 @@ int pica__socket_adopt(pica_socket **out, int fd, pica_loop *home) {
     atomic_init(&socket->rd.state, PICA__SIDE_READY);
     atomic_init(&socket->wr.state, PICA__SIDE_READY);
     pica__op_init(&socket->rd.op, PICA__OP_POLL, fd, rd_complete);
-    socket->rd.op.events = POLLIN | POLLPRI | POLLRDHUP;
+    socket->rd.op.events = POLLIN | POLLRDHUP;
     socket->rd.op.multishot = true;
     pica__op_init(&socket->wr.op, PICA__OP_POLL, fd, wr_complete);
     socket->wr.op.events = POLLOUT;

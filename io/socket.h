@@ -87,13 +87,15 @@ int pica__socket_adopt(pica_socket **out, int fd, pica_loop *home);
 
 /* One try, which never suspends: bytes, 0 (recv: the end), -EAGAIN (nothing, or no room, now),
  * PICA_ECLOSED, or another error. Any thread of the runtime. */
-ssize_t pica__socket_try_recv(pica_socket *socket, void *buffer, size_t size);
 ssize_t pica__socket_try_sendv(pica_socket *socket, const struct iovec *buffers, int count);
 
 /* Suspends the current task until a try is worth it: 0, PICA_ECLOSED, PICA_ECANCELED, -ENOMEM. The
  * caller makes sure that only one task waits per side: -EBUSY otherwise. */
 int pica__socket_wait_readable(pica_socket *socket);
-int pica__socket_wait_writable(pica_socket *socket);
+
+/* Receiving inside a use (pica__socket_use): a try, and the wait for the next one. */
+ssize_t pica__socket_recv_begun(pica_socket *socket, void *buffer, size_t size);
+int pica__socket_wait_begun(pica_socket *socket);
 
 /* Calls fn(arg) once on the home loop when a send is worth a try, or the socket was closed, or there is
  * no memory for waiting. One registration at a time; fn may register again. Never fails. */
@@ -108,6 +110,11 @@ int pica__socket_open(const pica_address *address, bool nonblocking);
 /* A use of the descriptor by somebody else than a read or a write: 0 or PICA_ECLOSED, and its end. */
 int pica__socket_use(pica_socket *socket);
 void pica__socket_unuse(pica_socket *socket);
+
+/* Small buffers of PICA__SOCKET_BLOCK bytes, kept at hand by the workers. NULL without memory. */
+enum { PICA__SOCKET_BLOCK = 2048 };
+void *pica__block_get(void);
+void pica__block_put(void *block);
 
 /* The worker's scratch buffer: valid until the next suspension or the return to the loop. NULL
  * without memory. */

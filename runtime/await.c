@@ -109,6 +109,7 @@ PICA__NO_TSAN static void run_in_place(pica_task *self, pica_task *task) {
     self->wait = &wait;
     while (!pica__wait_publish(&wait)) {
         (void)pica__cancel(task); /* claimed but not begun: it ends without running */
+        wait.result = 0;
     }
     pica__worker *worker = pica__self();
     pica__count(&worker->stats.inplace, 1);
@@ -191,12 +192,11 @@ static int await_done_or_cancelled(pica_task *self, pica_future *future, bool sh
                 continue;
             }
         }
-        if (await_suspend(self, future, shield) == PICA_ECANCELED && !pica__future_is_done(future)) {
-            if (shield) {
-                return PICA_ECANCELED;
-            }
-            /* The cancellation came before the wait began: it goes to what we are about to await. */
-            (void)pica_future_cancel(future);
+        /* Not shielded, the cancellation came before the wait began: it goes to what we are about to
+         * await, unless that has been done meanwhile. */
+        if (await_suspend(self, future, shield) == PICA_ECANCELED &&
+            (shield || pica_future_cancel(future) == 0)) {
+            return PICA_ECANCELED;
         }
     }
     return 0;
@@ -241,7 +241,10 @@ int pica_join(pica_task *task, void **value) {
         return code;
     }
     if (value != NULL) {
-        (void)pica_future_take(&task->future, value);
+        *value = NULL;
+        if (code >= 0) { /* not for a caller that was cancelled: it would not look */
+            (void)pica_future_take(&task->future, value);
+        }
     }
     pica_task_unref(task);
     return code;

@@ -16,7 +16,9 @@ struct pica_error {
     char message[];
 };
 
-static pica_error *error_make(int code, pica_error *cause, const char *format, va_list args) {
+__attribute__((format(printf, 3, 0))) static pica_error *error_make(int code, pica_error *cause,
+                                                                   const char *format,
+                                                                   va_list args) {
     va_list again;
     va_copy(again, args);
     int length = vsnprintf(NULL, 0, format, again);

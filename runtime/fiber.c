@@ -68,9 +68,13 @@ size_t pica__fiber_room(const pica__worker *worker) {
     return (size_t)((char *)__builtin_frame_address(0) - worker->fiber->stack.lo);
 }
 
-static inline void eh_switch(pica__fiber *from, pica__fiber *to) {
-    if (__cxa_get_globals != NULL) {
-        void **globals = __cxa_get_globals();
+void pica__fiber_thread_init(pica__worker *worker) {
+    worker->eh_globals = __cxa_get_globals == NULL ? NULL : __cxa_get_globals();
+}
+
+static inline void eh_switch(pica__worker *worker, pica__fiber *from, pica__fiber *to) {
+    void **globals = worker->eh_globals;
+    if (globals != NULL) {
         from->eh_globals[0] = globals[0];
         from->eh_globals[1] = globals[1];
         globals[0] = to->eh_globals[0];
@@ -104,7 +108,7 @@ PICA__NO_TSAN void pica__fiber_switch(pica__worker *worker, pica__fiber *to,
     worker->commit = commit;
     worker->commit_arg = arg;
     worker->fiber = to;
-    eh_switch(from, to);
+    eh_switch(worker, from, to);
 #if PICA__ASAN
     __sanitizer_start_switch_fiber(&from->fake_stack, to->stack.lo,
                                    (size_t)(to->stack.hi - to->stack.lo));

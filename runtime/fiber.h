@@ -47,6 +47,8 @@ void pica__fiber_free(struct pica__worker *worker, pica__fiber *fiber);
  * switches back, perhaps on another worker. In the runtime's context (san.h). */
 void pica__fiber_switch(struct pica__worker *worker, pica__fiber *to, pica__commit_fn commit,
                         void *arg);
+/* By a worker's thread, before its first switch. */
+void pica__fiber_thread_init(struct pica__worker *worker);
 /* Runs the commit; every fiber's entry calls it first. */
 void pica__fiber_arrive(void);
 /* Bytes left on the stack of the fiber that runs on worker. */

@@ -60,13 +60,14 @@ static void handle_due(pica__timer *timer) {
     pica__call_soon(timer->loop, &handle->call);
 }
 
-static pica_handle *handle_new(pica_callback fn, void *arg, bool keep) {
+static pica_handle *handle_new(pica_loop *loop, pica_callback fn, void *arg, bool keep) {
     pica_handle *handle = pica__alloc(sizeof *handle);
     if (handle == NULL) {
         return NULL;
     }
     pica__call_init(&handle->call, handle_run);
     pica__timer_init(&handle->timer, handle_due);
+    handle->timer.loop = loop; /* also of handles that are not timed: where it runs */
     handle->timed = false;
     handle->when = 0;
     atomic_init(&handle->refs, keep ? 2 : 1);
@@ -86,7 +87,7 @@ int pica_call_soon_threadsafe(pica_loop *loop, pica_callback fn, void *arg, pica
     if (rc < 0) {
         return rc;
     }
-    pica_handle *handle = handle_new(fn, arg, out != NULL);
+    pica_handle *handle = handle_new(loop, fn, arg, out != NULL);
     if (handle == NULL) {
         return -ENOMEM;
     }
@@ -103,7 +104,7 @@ static int call_at(pica_loop *loop, int64_t when, pica_callback fn, void *arg, p
     if (rc < 0) {
         return rc;
     }
-    pica_handle *handle = handle_new(fn, arg, out != NULL);
+    pica_handle *handle = handle_new(loop, fn, arg, out != NULL);
     if (handle == NULL) {
         return -ENOMEM;
     }
@@ -112,10 +113,7 @@ static int call_at(pica_loop *loop, int64_t when, pica_callback fn, void *arg, p
     if (out != NULL) {
         *out = handle;
     }
-    if (when <= pica__now()) {
-        pica__call_soon(loop, &handle->call);
-        return 0;
-    }
+    /* Also if that has passed: an equal time that was registered before it must come first. */
     rc = pica__timer_arm(loop, &handle->timer, when);
     if (rc < 0) {
         pica__free(handle, sizeof *handle);

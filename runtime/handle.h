@@ -1,6 +1,5 @@
 /* What a closing loop does with the user's calls that will not run any more: handle.c, async.c
- * and future.c.
- * Each does nothing with calls that are not its own. */
+ * and future.c. Each does nothing with calls that are not its own. */
 #ifndef PICA__RUNTIME_HANDLE_H
 #define PICA__RUNTIME_HANDLE_H
 

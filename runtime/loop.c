@@ -54,6 +54,7 @@ int pica__loop_init(pica_loop *loop, pica_runtime *rt, unsigned index) {
     pica__inbox_init(&loop->inbox);
     pica__lock_init(&loop->timers.lock);
     pica__heap_init(&loop->timers.heap);
+    atomic_init(&loop->timers.earliest, INT64_MAX);
     pica__lock_init(&loop->registry.lock);
     pica__list_init(&loop->registry.tasks);
     loop->registry.next_id = 0;
@@ -113,10 +114,17 @@ void pica__timer_init(pica__timer *timer, void (*fire)(pica__timer *timer)) {
     timer->fire = fire;
 }
 
+void pica__timers_changed(pica_loop *loop) {
+    pica__heap_node *first = pica__heap_min(&loop->timers.heap);
+    atomic_store_explicit(&loop->timers.earliest, first == NULL ? INT64_MAX : first->when,
+                          memory_order_relaxed);
+}
+
 int pica__timer_push_locked(pica_loop *loop, pica__timer *timer, int64_t when, bool *earliest) {
     timer->node.when = when;
     timer->loop = loop;
     int rc = pica__heap_push(&loop->timers.heap, &timer->node);
+    pica__timers_changed(loop);
     *earliest = rc == 0 && pica__heap_min(&loop->timers.heap) == &timer->node;
     return rc;
 }
@@ -148,6 +156,7 @@ bool pica__timer_cancel(pica__timer *timer) {
     bool in = pica__heap_node_in(&timer->node);
     if (in) {
         pica__heap_remove(&loop->timers.heap, &timer->node);
+        pica__timers_changed(loop);
     }
     pica__unlock(&loop->timers.lock);
     return in;
@@ -163,21 +172,13 @@ unsigned pica__loop_fire_timers(pica_loop *loop, int64_t now) {
             return fired;
         }
         (void)pica__heap_pop(&loop->timers.heap);
+        pica__timers_changed(loop);
         pica__timer *timer = PICA__CONTAINER_OF(first, pica__timer, node);
         void (*fire)(pica__timer *) = timer->fire;
         pica__unlock(&loop->timers.lock);
         fire(timer);
         fired++;
     }
-}
-
-int64_t pica__loop_deadline(pica_loop *loop) {
-    pica__lock(&loop->timers.lock);
-    pica__heap_node *first = pica__heap_min(&loop->timers.heap);
-    int64_t when = first == NULL ? INT64_MAX : first->when;
-    pica__unlock(&loop->timers.lock);
-    /* 0 means "do not wait" to the engine; a deadline that has passed means the same. */
-    return when;
 }
 
 /* --- public --- */

@@ -64,6 +64,10 @@ struct pica_loop {
     struct {
         pica__lock_t lock;
         pica__heap heap;
+        /* The heap's first deadline, INT64_MAX when it is empty. Written under the lock (relaxed), read
+         * by the owner without it. Whoever moves it forward from another thread wakes the owner
+         * afterwards, and the fences of that (idle.h) make the owner see it before it sleeps. */
+        _Atomic int64_t earliest;
     } timers;
     struct {
         pica__lock_t lock;
@@ -107,10 +111,14 @@ static inline void pica__call_soon(pica_loop *loop, pica__call *call) {
 
 /* Owner: moves the inbox into the FIFO. */
 void pica__loop_drain_inbox(pica_loop *loop);
+/* The earliest deadline, INT64_MAX if there is none. */
+static inline int64_t pica__loop_deadline(pica_loop *loop) {
+    return atomic_load_explicit(&loop->timers.earliest, memory_order_relaxed);
+}
+/* With timers.lock held, after the heap has changed. */
+void pica__timers_changed(pica_loop *loop);
 /* Owner: fires what is due; returns the number of timers fired. */
 unsigned pica__loop_fire_timers(pica_loop *loop, int64_t now);
-/* The earliest deadline, INT64_MAX if there is none. */
-int64_t pica__loop_deadline(pica_loop *loop);
 
 /* Arms a timer for `when` (ns of pica__now) on loop. -ENOMEM. Any thread of the runtime; wakes the
  * loop if it sleeps past `when`. */

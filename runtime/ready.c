@@ -7,7 +7,7 @@
 #include "runtime/worker.h"
 
 /* Steps in a turn before the loop looks at I/O, timers and its inbox, and how long a turn may take. */
-enum { TURN_CHECK = 16, LIFO_STREAK = 3 };
+enum { TURN_CHECK = 8, LIFO_STREAK = 3 };
 #define TURN_NS INT64_C(100000)
 
 /* --- the shared queue --- */
@@ -184,7 +184,13 @@ static bool turn_is_over(pica__worker *worker) {
         return true;
     }
     worker->budget--;
-    if (worker->budget % TURN_CHECK == 0 && pica__now() - worker->turn_start > TURN_NS) {
+    if (worker->budget % TURN_CHECK != 0) {
+        return false;
+    }
+    int64_t now = pica__now();
+    if (worker->turn_start == 0) {
+        worker->turn_start = now;
+    } else if (now - worker->turn_start > TURN_NS) {
         worker->budget = 0;
         if (pica__deque_size(&worker->deque) != 0) {
             pica__idle_notify(worker->rt); /* what is queued has waited long enough to be moved */

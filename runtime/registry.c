@@ -19,7 +19,7 @@
 /* Moves the marker behind the next task and returns that, with a reference; NULL at the end. */
 static pica_task *registry_step(pica_loop *loop, pica__registered *marker) {
     pica_task *task = NULL;
-    pica__lock(&loop->registry.lock);
+    pica__registry_lock(loop);
     pica__link *next = marker->link.next;
     while (next != &loop->registry.tasks) {
         pica__registered *r = PICA__CONTAINER_OF(next, pica__registered, link);
@@ -33,16 +33,16 @@ static pica_task *registry_step(pica_loop *loop, pica__registered *marker) {
     if (task != NULL) {
         pica__list_insert_between(&marker->link, next, next->next);
     }
-    pica__unlock(&loop->registry.lock);
+    pica__registry_unlock(loop);
     return task;
 }
 
 static void loop_cancel_all(pica_loop *loop, pica_task *except) {
     pica__registered marker = {.id = 0};
-    pica__lock(&loop->registry.lock);
+    pica__registry_lock(loop);
     uint64_t last = loop->registry.next_id * loop->rt->workers + loop->index + 1;
     pica__list_push_front(&loop->registry.tasks, &marker.link);
-    pica__unlock(&loop->registry.lock);
+    pica__registry_unlock(loop);
     pica_task *task;
     bool old = true;
     /* Tasks created meanwhile are not chased. */
@@ -53,9 +53,9 @@ static void loop_cancel_all(pica_loop *loop, pica_task *except) {
         }
         pica__task_unref(task);
         if (!old) {
-            pica__lock(&loop->registry.lock);
+            pica__registry_lock(loop);
             pica__list_remove(&marker.link);
-            pica__unlock(&loop->registry.lock);
+            pica__registry_unlock(loop);
             return;
         }
     }
@@ -85,35 +85,47 @@ struct drain_node {
     pica__wait wait;
     pica__link link;
     pica_runtime *rt;
+    bool due; /* under the lock: the others have ended; the due ones stand in front */
 };
 
-/* With rt->drain.lock: how many tasks wait here; they may be left over. */
-static uint64_t drain_waiters(pica_runtime *rt) {
-    uint64_t n = 0;
+/* With rt->drain.lock: whether only those are left that wait here. The tasks alive are counted after
+ * the waiters, which are among them, so no task can be missed. */
+static bool drain_done(pica_runtime *rt) {
+    uint64_t waiters = 0;
     for (pica__link *l = rt->drain.waiters.next; l != &rt->drain.waiters; l = l->next) {
-        n++;
+        waiters++;
     }
-    return n;
+    return waiters != 0 && pica__runtime_alive(rt) <= waiters;
 }
 
-/* Fires all that wait for the end of the others, if that has come. */
-static void drain_check(pica_runtime *rt) {
-    pica__link ready;
-    pica__list_init(&ready);
-    uint64_t alive = pica__runtime_alive(rt);
-    pica__lock(&rt->drain.lock);
-    uint64_t waiters = drain_waiters(rt);
-    bool done = waiters != 0 && alive <= waiters;
-    /* One at a time, each unlinked under the lock: see wait.h. */
-    pica__link *l = done ? pica__list_pop_front(&rt->drain.waiters) : NULL;
-    if (done && pica__phase(rt) < PICA__CLOSING) { /* a closing runtime goes on draining */
-        atomic_store_explicit(&rt->drain_mark, 0, memory_order_seq_cst);
+static struct drain_node *drain_pop(pica_runtime *rt) {
+    pica__link *l = rt->drain.waiters.next;
+    struct drain_node *node = PICA__CONTAINER_OF(l, struct drain_node, link);
+    if (l == &rt->drain.waiters || !node->due) {
+        return NULL;
     }
+    pica__list_remove(l);
+    return node;
+}
+
+/* Fires all that wait for the end of the others, if that has come. One at a time, each unlinked under
+ * the lock (see wait.h); the first that runs may wait again, for something new. */
+static void drain_check(pica_runtime *rt) {
+    pica__lock(&rt->drain.lock);
+    if (drain_done(rt)) {
+        for (pica__link *l = rt->drain.waiters.next; l != &rt->drain.waiters; l = l->next) {
+            PICA__CONTAINER_OF(l, struct drain_node, link)->due = true;
+        }
+        if (pica__phase(rt) < PICA__CLOSING) { /* a closing runtime goes on draining */
+            atomic_store_explicit(&rt->drain_mark, 0, memory_order_seq_cst);
+        }
+    }
+    struct drain_node *node = drain_pop(rt);
     pica__unlock(&rt->drain.lock);
-    while (l != NULL) {
-        pica__wait_fire(&PICA__CONTAINER_OF(l, struct drain_node, link)->wait, 0);
+    while (node != NULL) {
+        pica__wait_fire(&node->wait, 0);
         pica__lock(&rt->drain.lock);
-        l = pica__list_pop_front(&rt->drain.waiters);
+        node = drain_pop(rt);
         pica__unlock(&rt->drain.lock);
     }
 }

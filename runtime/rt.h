@@ -3,7 +3,8 @@
  * Life (rt->phase), changed by the controlling thread, which holds rt->control:
  *     PAUSED -> RUNNING -> PAUSED ... -> CLOSING -> ENDING
  * Workers obey the phase between turns: in PAUSED they sleep on it, in RUNNING and CLOSING they work
- * (in CLOSING no task can be created), in ENDING they leave. The word is run * 4 + phase, where run
+ * (in CLOSING no task can be created), in ENDING they stop, and leave when the word changes once
+ * more. The word is run * 4 + phase, where run
  * counts the runs, so that a worker that slept through a whole run still makes its one turn of it.
  */
 #ifndef PICA__RUNTIME_RT_H
@@ -21,6 +22,7 @@
 #include "runtime/base/lock.h"
 #include "runtime/base/stack.h"
 #include "runtime/idle.h"
+#include "runtime/san.h"
 #include "runtime/worker.h"
 
 enum { PICA__PAUSED = 0, PICA__RUNNING = 1, PICA__CLOSING = 2, PICA__ENDING = 3 };
@@ -86,6 +88,17 @@ struct pica_runtime {
 void pica__shared_push(pica_runtime *rt, pica__work *work);
 /* Takes the oldest, or NULL. */
 pica__work *pica__shared_pop(pica_runtime *rt);
+
+/* The registry of a loop. Tasks lock it when they create and end others, and must not be ordered by
+ * that in the eyes of the sanitizer. */
+static inline void pica__registry_lock(pica_loop *loop) {
+    pica__tsan_hide();
+    pica__lock(&loop->registry.lock);
+}
+static inline void pica__registry_unlock(pica_loop *loop) {
+    pica__unlock(&loop->registry.lock);
+    pica__tsan_show();
+}
 
 /* A task of this home ended: counts it out and wakes whoever drains. */
 void pica__task_ended(pica_loop *loop);

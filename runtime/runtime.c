@@ -177,10 +177,14 @@ static void wait_for_stopped(pica_runtime *rt, uint32_t count) {
     }
 }
 
-/* Ends the first `started` threads and waits for them. */
+/* Ends the first `started` threads and waits for them. None takes its engine down before all have
+ * stopped working, and before this thread has made its wakes: they might wake one another. */
 static void threads_join(pica_runtime *rt, unsigned started) {
     uint32_t run = atomic_load_explicit(&rt->phase, memory_order_relaxed) / 4;
     phase_set(rt, run, PICA__ENDING);
+    wait_for_stopped(rt, started);
+    atomic_store_explicit(&rt->phase, (run + 1) * 4 + PICA__ENDING, memory_order_release);
+    pica__park_wake(&rt->phase);
     for (unsigned i = 0; i < started; i++) {
         pthread_join(rt->worker[i].thread, NULL);
     }

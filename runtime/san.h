@@ -6,14 +6,20 @@
  * from a task into the runtime is an edge (the runtime sees what the task wrote); switching from the
  * runtime to a task is none: what a task may rely on must come through its own synchronisation, its
  * word (wait.h) above all. Otherwise two tasks that race would look ordered whenever one worker ran
- * both.
+ * both. (A wait that the loop itself ends, a sleep or one for a socket, does hand on all that the
+ * worker has seen: there the sanitizer may miss races.)
  *
  * Consequences for the runtime:
  *  - code that touches the worker's plain fields from a task enters the runtime first
  *    (pica__tsan_enter ... pica__tsan_leave);
  *  - a function whose frame is open while the context changes must not be instrumented at all
  *    (PICA__NO_TSAN), or the sanitizer's call stacks would be mixed up;
- *  - the changes of a task's word on the way TO the task are no releases.
+ *  - the changes of a task's word on the way TO the task are no releases;
+ *  - what a task acquires when it resumes must stand in an instrumented function of its own
+ *    (PICA__TSAN_APART);
+ *  - what tasks do to the runtime's own books, in their context, must not order them: it is hidden;
+ *  - the dead part of a stack must be declared fresh whenever a task comes to run above it, since the
+ *    runtime, or an unrelated task, has used it before.
  *
  * AddressSanitizer's contexts belong to stacks: fiber.c calls its functions directly.
  */
@@ -21,6 +27,7 @@
 #define PICA__RUNTIME_SAN_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "runtime/base/compiler.h"
 
@@ -34,6 +41,28 @@
 #define PICA__NO_TSAN __attribute__((no_sanitize("thread"), noinline))
 #endif
 
+/* Instrumented, and not to be merged into a caller that is not. */
+#define PICA__TSAN_APART __attribute__((noinline))
+
+void AnnotateIgnoreReadsBegin(const char *file, int line);
+void AnnotateIgnoreReadsEnd(const char *file, int line);
+void AnnotateIgnoreWritesBegin(const char *file, int line);
+void AnnotateIgnoreWritesEnd(const char *file, int line);
+void AnnotateIgnoreSyncBegin(const char *file, int line);
+void AnnotateIgnoreSyncEnd(const char *file, int line);
+
+/* Between the two nothing is seen, neither accesses nor what they order. */
+static inline void pica__tsan_hide(void) {
+    AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+    AnnotateIgnoreSyncBegin(__FILE__, __LINE__);
+}
+static inline void pica__tsan_show(void) {
+    AnnotateIgnoreSyncEnd(__FILE__, __LINE__);
+    AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+    AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+}
+
 /* Into the runtime's context (of the present thread); returns the one to come back to. */
 PICA__NO_TSAN static inline void *pica__tsan_enter(void *runtime) {
     void *now = __tsan_get_current_fiber();
@@ -42,16 +71,42 @@ PICA__NO_TSAN static inline void *pica__tsan_enter(void *runtime) {
     }
     return now;
 }
+/* From the sanitizer's interface for garbage collectors, which is not in its installed headers. */
+void __tsan_java_alloc(uintptr_t p, uintptr_t size);
+void __tsan_java_free(uintptr_t p, uintptr_t size);
+
+/* Forgets what was done to the memory from lo up to the caller's frame. The first call clears the
+ * history, the second the block that the first one registered. */
+PICA__NO_TSAN static inline void pica__tsan_fresh_stack(uintptr_t lo) {
+    uintptr_t hi = (uintptr_t)__builtin_frame_address(0) & ~(uintptr_t)15;
+    __tsan_java_alloc(lo, hi - lo);
+    __tsan_java_free(lo, 16);
+}
+
+enum { PICA__TSAN_RUNTIME_DEPTH = 8 * 1024 }; /* of stack that the runtime may have used */
+
 /* To a task's context, or back to whatever pica__tsan_enter returned. */
 PICA__NO_TSAN static inline void pica__tsan_leave(void *to) {
     if (to != __tsan_get_current_fiber()) {
+        pica__tsan_fresh_stack(((uintptr_t)__builtin_frame_address(0) & ~(uintptr_t)15) -
+                               PICA__TSAN_RUNTIME_DEPTH);
         __tsan_switch_to_fiber(to, __tsan_switch_to_fiber_no_sync);
     }
+}
+/* To a task that begins, on the stack whose lower end is lo. */
+PICA__NO_TSAN static inline void pica__tsan_begin(void *to, const char *lo) {
+    pica__tsan_fresh_stack((uintptr_t)lo);
+    __tsan_switch_to_fiber(to, __tsan_switch_to_fiber_no_sync);
 }
 
 #else
 
 #define PICA__NO_TSAN
+#define PICA__TSAN_APART
+static inline void pica__tsan_hide(void) {
+}
+static inline void pica__tsan_show(void) {
+}
 static inline void *pica__tsan_enter(void *runtime) {
     return runtime;
 }

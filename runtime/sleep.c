@@ -72,6 +72,7 @@ static bool sleep_commit(pica__wait *wait) {
         waits = true;
     } else {
         pica__heap_remove(&loop->timers.heap, &node->timer.node);
+        pica__timers_changed(loop);
     }
     pica__unlock(&loop->timers.lock);
     if (waits && earliest) {

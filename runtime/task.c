@@ -109,10 +109,10 @@ static void task_register(pica_task *task) {
 #endif
     atomic_fetch_add_explicit(&loop->objects, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&loop->registry.created, 1, memory_order_release);
-    pica__lock(&loop->registry.lock);
+    pica__registry_lock(loop);
     task->all.id = loop->registry.next_id++ * loop->rt->workers + loop->index + 1;
     pica__list_push_back(&loop->registry.tasks, &task->all.link);
-    pica__unlock(&loop->registry.lock);
+    pica__registry_unlock(loop);
 }
 
 int pica__task_create(pica_task **out, pica_loop *loop, pica_fn fn, void *arg,
@@ -179,9 +179,9 @@ bool pica__task_claim(pica_task *task) {
 
 static void task_unregister(pica_task *task) {
     pica_loop *loop = task->loop;
-    pica__lock(&loop->registry.lock);
+    pica__registry_lock(loop);
     pica__list_remove(&task->all.link);
-    pica__unlock(&loop->registry.lock);
+    pica__registry_unlock(loop);
 }
 
 /* RUNNING -> DONE; true if a cancellation was pending that the task never saw. */
@@ -241,7 +241,7 @@ static void task_gone(pica_task *task) {
 PICA__NO_TSAN __attribute__((noinline)) void pica__task_execute(pica_task *task) {
     pica__self()->current = task;
 #if PICA__TSAN
-    pica__tsan_leave(task->tsan_fiber);
+    pica__tsan_begin(task->tsan_fiber, pica__self()->fiber->stack.lo);
 #endif
     int code = PICA_ECANCELED;
     if (!pica__cancel_take(task)) {

@@ -32,6 +32,15 @@ static void suspend_commit(pica__worker *worker, void *arg) {
     }
 }
 
+/* In the task's own context. Acquire: what the one who fired wrote is visible from here on. */
+PICA__TSAN_APART static int resumed(pica__wait *wait) {
+    (void)atomic_load_explicit(&wait->task->word, memory_order_acquire);
+    if (wait->result == PICA_ECANCELED) {
+        (void)pica__cancel_take(wait->task); /* what was requested since is delivered with it */
+    }
+    return wait->result;
+}
+
 PICA__NO_TSAN int pica__suspend(pica__wait *wait, bool (*commit)(pica__wait *wait)) {
     pica__worker *worker = pica__self();
     pica_task *task = wait->task;
@@ -41,9 +50,7 @@ PICA__NO_TSAN int pica__suspend(pica__wait *wait, bool (*commit)(pica__wait *wai
     task->fiber = worker->fiber;
     pica__leave_task(worker, suspend_commit, &suspension);
     pica__tsan_leave(context);
-    /* Acquire, in the task's own context: what the one who fired wrote is visible from here on. */
-    (void)atomic_load_explicit(&task->word, memory_order_acquire);
-    return wait->result;
+    return resumed(wait);
 }
 
 bool pica__wait_publish(pica__wait *wait) {

@@ -28,9 +28,31 @@ enum {
     SHARED_TURNS = 61,  /* turns between two looks at the shared queue while there is other work */
     STEAL_WORTH = 4,    /* queued tasks that make an unasked steal worth it: fewer run sooner at home */
     WAKE_WORTH = 8,     /* tasks readied by one batch of completions that are worth a wake */
-    STEAL_MAX = PICA__DEQUE_CAPACITY / 2
+    STEAL_MAX = PICA__DEQUE_CAPACITY / 2,
+    BLOCKS_MAX = 64     /* small buffers that a worker keeps */
 };
 #define WATCH_NS INT64_C(2000000)
+
+void *pica__worker_block_get(pica__worker *worker) {
+    struct pica__block *block = worker->blocks;
+    if (block == NULL) {
+        return pica__alloc(PICA__BLOCK_SIZE);
+    }
+    worker->blocks = block->next;
+    worker->block_count--;
+    return block;
+}
+
+void pica__worker_block_put(pica__worker *worker, void *memory) {
+    if (worker->block_count >= BLOCKS_MAX) {
+        pica__free(memory, PICA__BLOCK_SIZE);
+        return;
+    }
+    struct pica__block *block = memory;
+    block->next = worker->blocks;
+    worker->blocks = block;
+    worker->block_count++;
+}
 
 char *pica__worker_scratch(pica__worker *worker) {
     if (worker->scratch == NULL) {
@@ -102,14 +124,20 @@ static bool turn(pica__worker *worker) {
     if (pica__engine_has_work(loop->engine)) {
         any = pica__engine_wait(loop->engine, 0) > 0;
     }
-    worker->turn_start = pica__now();
-    any |= pica__loop_fire_timers(loop, worker->turn_start) > 0;
+    worker->turn_start = 0; /* known at the first look at the clock, after some steps */
+    if (pica__loop_deadline(loop) != INT64_MAX) {
+        worker->turn_start = pica__now();
+        any |= pica__loop_fire_timers(loop, worker->turn_start) > 0;
+    }
     pica__loop_drain_inbox(loop);
     any |= run_callbacks(worker);
     if (worker->ready_pushed >= WAKE_WORTH) {
         pica__idle_notify(worker->rt);
     }
     worker->ready_pushed = 0;
+    if (worker->turn_start == 0 && pica__deque_size(&worker->deque) > 1) {
+        worker->turn_start = pica__now(); /* one task alone needs no clock */
+    }
     any |= run_tasks(worker);
     return any;
 }
@@ -316,11 +344,24 @@ static bool obey(pica__worker *worker) {
     return (now & 3) != PICA__ENDING;
 }
 
+/* Whether this worker has tasks or callbacks left: then it makes another turn before it looks at
+ * anything else. What else may have come up meanwhile is seen on the way to sleep. */
+static bool has_more(pica__worker *worker) {
+    return worker->budget <= 0 || !pica__fifo_empty(&worker->loop->ready) ||
+           stealable(worker) != 0 ||
+           atomic_load_explicit(&worker->lifo, memory_order_relaxed) != NULL;
+}
+
 static void worker_loop(pica__worker *worker) {
     while (obey(worker)) {
-        if (turn(worker)) {
+        bool any = turn(worker);
+        if (any) {
             stop_searching(worker, true);
-        } else if (!run_from_elsewhere(worker)) {
+        }
+        if (any && has_more(worker)) {
+            continue;
+        }
+        if (!run_from_elsewhere(worker)) {
             park(worker);
         }
     }
@@ -368,6 +409,19 @@ static int worker_start(pica__worker *worker) {
     return worker->loop_fiber == NULL ? -ENOMEM : 0;
 }
 
+/* Until nobody can wake this worker any more: see threads_join. */
+PICA__TSAN_APART static void wait_to_leave(pica_runtime *rt) {
+    uint32_t now;
+    while (((now = atomic_load_explicit(&rt->phase, memory_order_acquire)) & 3) != PICA__ENDING) {
+        pica__park_wait(&rt->phase, now, INT64_MAX); /* one that could not start */
+    }
+    atomic_fetch_add_explicit(&rt->stopped, 1, memory_order_acq_rel);
+    pica__park_wake(&rt->stopped);
+    while (atomic_load_explicit(&rt->phase, memory_order_acquire) == now) {
+        pica__park_wait(&rt->phase, now, INT64_MAX);
+    }
+}
+
 static void worker_end(pica__worker *worker) {
     if (worker->standing != NULL) {
         pica__fiber_free(worker, worker->standing);
@@ -381,6 +435,9 @@ static void worker_end(pica__worker *worker) {
         pica__engine_destroy(worker->loop->engine);
         worker->loop->engine = NULL;
     }
+    while (worker->blocks != NULL) {
+        pica__free(pica__worker_block_get(worker), PICA__BLOCK_SIZE);
+    }
     pica__free(worker->scratch, PICA__SCRATCH_SIZE);
 }
 
@@ -389,6 +446,7 @@ PICA__NO_TSAN void *pica__worker_main(void *arg) {
     pica_runtime *rt = worker->rt;
     void *altstack = NULL;
     pica__self_set(worker);
+    pica__fiber_thread_init(worker);
 #if PICA__TSAN
     worker->tsan = __tsan_get_current_fiber();
 #endif
@@ -402,6 +460,7 @@ PICA__NO_TSAN void *pica__worker_main(void *arg) {
     } else {
         pica__fiber_switch(worker, worker->loop_fiber, NULL, NULL);
     }
+    wait_to_leave(rt);
     worker_end(worker);
     pica__overflow_thread_leave(altstack);
     pica__self_set(NULL);

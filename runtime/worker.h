@@ -65,6 +65,9 @@ typedef struct pica__worker {
     uint64_t *seen_steps;     /* each worker's steps at the last look as a watcher */
     pica__random random;
     pthread_t thread;
+    struct pica__block *blocks; /* small buffers at hand; owner only */
+    unsigned block_count;
+    void **eh_globals;        /* this thread's exception state in libstdc++, NULL without it */
     char *scratch;            /* 64 KiB for reads, made at first use */
     void *tsan;               /* the sanitizer's context of this thread (san.h) */
 
@@ -117,6 +120,15 @@ static inline void pica__count(_Atomic uint64_t *counter, uint64_t n) {
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
                           memory_order_relaxed);
 }
+
+/* Small buffers of PICA__BLOCK_SIZE bytes for what is held only while there is something in it. They may
+ * be put back on another worker than they came from. NULL without memory. */
+enum { PICA__BLOCK_SIZE = 2048 };
+struct pica__block {
+    struct pica__block *next;
+};
+void *pica__worker_block_get(pica__worker *worker);
+void pica__worker_block_put(pica__worker *worker, void *memory);
 
 /* The 64 KiB buffer of the present worker for short use without suspension; NULL without memory. */
 enum { PICA__SCRATCH_SIZE = 64 * 1024 };

@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "runtime/base/compiler.h"
@@ -33,12 +34,14 @@ PICA__NOINLINE ssize_t pica__sys_write(int fd, const void *buf, size_t n) {
     return long_result(write(fd, buf, n));
 }
 
+/* Not through the C library's recv, send and sendmsg: these are cancellation points of pthreads, and in a
+ * program with threads each call pays four atomic operations for that. */
 PICA__NOINLINE ssize_t pica__sys_recv(int fd, void *buf, size_t n, int flags) {
-    return long_result(recv(fd, buf, n, flags));
+    return long_result(syscall(SYS_recvfrom, fd, buf, n, flags, NULL, NULL));
 }
 
 PICA__NOINLINE ssize_t pica__sys_send(int fd, const void *buf, size_t n, int flags) {
-    return long_result(send(fd, buf, n, flags));
+    return long_result(syscall(SYS_sendto, fd, buf, n, flags, NULL, 0));
 }
 
 PICA__NOINLINE ssize_t pica__sys_recvmsg(int fd, struct msghdr *msg, int flags) {
@@ -46,7 +49,7 @@ PICA__NOINLINE ssize_t pica__sys_recvmsg(int fd, struct msghdr *msg, int flags) 
 }
 
 PICA__NOINLINE ssize_t pica__sys_sendmsg(int fd, const struct msghdr *msg, int flags) {
-    return long_result(sendmsg(fd, msg, flags));
+    return long_result(syscall(SYS_sendmsg, fd, msg, flags));
 }
 
 PICA__NOINLINE int pica__sys_socket(int domain, int type, int protocol) {

@@ -18,9 +18,10 @@ static struct {
     atomic_ulong cancelled; /* calls that a cancellation ended */
 } victims;
 
-/* Fewer rounds where each takes longer. */
+/* Fewer rounds where each takes longer; never more than n. */
 static inline int rounds(int n) {
-    int scaled = (int)(n / pt_time_scale());
+    double scale = pt_time_scale();
+    int scaled = scale > 1 ? (int)(n / scale) : n;
     return scaled > 0 ? scaled : 1;
 }
 
