@@ -342,10 +342,12 @@ PT_TEST_TIMEOUT(put_against_cancel, 60) {
     PT_EQ(pica_run(duel_put_main, NULL), 0);
 }
 
-/* --- the memory goes as early as it may --- */
+/* --- one call against one grant, at every distance --- */
+
+enum { DISTANCES = 400, POLLS = 2000 };
 
 static struct {
-    /* What the thread is to work on; it puts NULL back when it has read it. */
+    /* What the thread is to end the wait for; it puts NULL back. */
     _Atomic(pica_lock *) lock;
     _Atomic(pica_event *) event;
     atomic_bool stop;
@@ -353,20 +355,28 @@ static struct {
 
 static void *early_thread(void *arg) {
     (void)arg;
+    int idle = 0;
     while (!atomic_load(&early.stop)) {
-        pica_lock *lock = atomic_exchange(&early.lock, NULL);
-        pica_event *event = atomic_exchange(&early.event, NULL);
+        pica_lock *lock = atomic_load(&early.lock);
+        pica_event *event = atomic_load(&early.event);
         if (lock != NULL) {
+            atomic_store(&early.lock, NULL);
             PT_EQ(pica_lock_release(lock), 0);
-        }
-        if (event != NULL) {
+            idle = 0;
+        } else if (event != NULL) {
+            atomic_store(&early.event, NULL);
             pica_event_set(event);
-        }
-        if (lock == NULL && event == NULL) {
-            sched_yield();
+            idle = 0;
+        } else if (++idle % POLLS == 0) {
+            sched_yield(); /* not each time: it has to answer within the waiter's first steps */
         }
     }
     return NULL;
+}
+
+static void early_delay(int n) {
+    for (volatile int i = n; i > 0; i--) {
+    }
 }
 
 /* What is touched too late finds no valid lock or event any more. */
@@ -379,15 +389,17 @@ static int early_main(void *arg) {
     pthread_t thread;
     (void)arg;
     PT_REQUIRE(pthread_create(&thread, NULL, early_thread, NULL) == 0);
-    for (int n = rounds(20000); n > 0; n--) {
+    for (int n = rounds(DISTANCES * 100); n > 0; n--) {
         pica_lock *lock = calloc(1, sizeof *lock);
         pica_event *event = calloc(1, sizeof *event);
         PT_REQUIRE(lock != NULL && event != NULL);
         PT_EQ(pica_lock_acquire(lock), 0);
         atomic_store(&early.lock, lock);
-        PT_EQ(pica_lock_acquire(lock), 0); /* once the thread has released it */
+        early_delay(n % DISTANCES);
+        PT_EQ(pica_lock_acquire(lock), 0);
         early_free(lock, sizeof *lock);
         atomic_store(&early.event, event);
+        early_delay(n % DISTANCES);
         PT_EQ(pica_event_wait(event), 0);
         early_free(event, sizeof *event);
     }
@@ -396,7 +408,9 @@ static int early_main(void *arg) {
     return 0;
 }
 
-PT_TEST_TIMEOUT(memory_may_go, 60) {
+/* A thread releases or sets while a task is just about to wait, waits, or has not begun to: none of
+ * them may be missed, and the object may be freed as soon as the task has it. */
+PT_TEST_TIMEOUT(grant_while_beginning_to_wait, 60) {
     PT_EQ(pica_run(early_main, NULL), 0);
 }
 
