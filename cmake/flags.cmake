@@ -17,9 +17,12 @@ check_c_compiler_flag("-Werror -mbranch-protection=standard" PICA_HAVE_BRANCH_PR
 # Calls between the public functions of the library need no detour through the PLT.
 check_c_compiler_flag("-Werror -fno-semantic-interposition" PICA_HAVE_NO_INTERPOSITION)
 
-if(PICA_LTO)
+# A request crosses many small functions of several files, so the library gains from it; nothing else
+# does. Not where it would blur what a debugger or a sanitizer shows.
+set(pica_lto OFF)
+if(PICA_LTO AND NOT PICA_SANITIZE AND CMAKE_BUILD_TYPE MATCHES "^(Release|RelWithDebInfo)$")
     include(CheckIPOSupported)
-    check_ipo_supported(LANGUAGES C)
+    check_ipo_supported(RESULT pica_lto LANGUAGES C)
 endif()
 
 # Warnings, language level and sanitizers: for everything that is built here.
@@ -46,9 +49,6 @@ function(pica_common_flags target)
         target_compile_options(${target} PRIVATE
             "$<$<AND:$<COMPILE_LANGUAGE:C,CXX>,$<NOT:$<CONFIG:Debug>>>:-U_FORTIFY_SOURCE;-D_FORTIFY_SOURCE=2>")
     endif()
-    if(PICA_LTO)
-        set_target_properties(${target} PROPERTIES INTERPROCEDURAL_OPTIMIZATION ON)
-    endif()
 endfunction()
 
 # The library, its tests and the benchmarks; the examples are built as a user would build them.
@@ -73,7 +73,10 @@ function(pica_library_flags target)
     if(PICA_HAVE_NO_INTERPOSITION)
         target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:C>:-fno-semantic-interposition>)
     endif()
-    if(PICA_LTO AND CMAKE_C_COMPILER_ID STREQUAL "GNU")
+    if(pica_lto)
+        set_target_properties(${target} PROPERTIES INTERPROCEDURAL_OPTIMIZATION ON)
+    endif()
+    if(pica_lto AND CMAKE_C_COMPILER_ID STREQUAL "GNU")
         # The installed archive stays usable for programs that are linked without LTO.
         target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:C>:-ffat-lto-objects>)
     endif()

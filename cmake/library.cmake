@@ -51,7 +51,7 @@ foreach(target IN ITEMS pica pica_static)
         "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>"
         "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")
     target_compile_features(${target} INTERFACE c_std_11)
-    if(PICA_LTO)
+    if(pica_lto)
         set_target_properties(${target} PROPERTIES INTERPROCEDURAL_OPTIMIZATION ON)
     endif()
 endforeach()

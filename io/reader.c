@@ -50,7 +50,7 @@ void pica__reader_init(struct pica_reader *reader, size_t limit) {
 static void buffer_free(struct pica_reader *reader) {
     if (reader->capacity == BUFFER_MIN) {
         pica__block_put(reader->buffer);
-    } else {
+    } else if (reader->capacity != 0) {
         pica__free(reader->buffer, reader->capacity);
     }
 }
@@ -170,7 +170,10 @@ static int keep(struct pica_reader *reader, const char *data, size_t size) {
 static void settle(struct pica_reader *reader) {
     size_t size = buffered(reader);
     if (size == 0) {
-        (void)resize(reader, 0);
+        buffer_free(reader);
+        reader->buffer = NULL;
+        reader->capacity = 0;
+        reader->begin = reader->end = 0;
     } else if (reader->capacity > BUFFER_KEEP && size < reader->capacity / 4) {
         (void)resize(reader, size < BUFFER_MIN ? BUFFER_MIN : size);
     }
@@ -289,6 +292,46 @@ static ssize_t receive_ahead(struct pica_reader *reader, char *to, size_t size) 
     }
 }
 
+/* The first receive into an empty buffer: a small block will mostly do, and needs no copy. */
+static ssize_t receive_first(struct pica_reader *reader, pica_socket *socket) {
+    if (reader->capacity == 0) {
+        reader->buffer = pica__block_get();
+        if (reader->buffer == NULL) {
+            return -ENOMEM;
+        }
+        reader->capacity = BUFFER_MIN;
+    }
+    reader->begin = reader->end = 0;
+    ssize_t n = pica__socket_recv_begun(socket, reader->buffer, reader->capacity);
+    reader->bulk = n == (ssize_t)reader->capacity;
+    reader->end = n > 0 ? (size_t)n : 0;
+    return n;
+}
+
+/* The same behind bytes that are there, or when more than a block comes at a time. */
+static ssize_t receive_more(struct pica_reader *reader, pica_socket *socket) {
+    if (buffered(reader) == 0) {
+        reader->begin = reader->end = 0;
+    }
+    size_t room = reader->capacity - reader->end;
+    if (room >= DIRECT_ROOM) {
+        ssize_t n = pica__socket_recv_begun(socket, reader->buffer + reader->end, room);
+        reader->end += n > 0 ? (size_t)n : 0;
+        return n;
+    }
+    char *scratch = pica__scratch(&room);
+    if (scratch == NULL) {
+        return -ENOMEM;
+    }
+    ssize_t n = pica__socket_recv_begun(socket, scratch, room);
+    reader->bulk = n > (ssize_t)BUFFER_MIN;
+    if (n > 0) {
+        int rc = keep(reader, scratch, (size_t)n);
+        return rc < 0 ? rc : n;
+    }
+    return n;
+}
+
 /* Receives into the buffer, behind what is there. Bytes, 0 for the end, negative. */
 static ssize_t fill_begun(struct pica_reader *reader) {
     pica_socket *socket = pica__stream_of_reader(reader)->socket;
@@ -297,24 +340,14 @@ static ssize_t fill_begun(struct pica_reader *reader) {
         if (n <= 0) {
             return n;
         }
-        if (buffered(reader) == 0) {
-            reader->begin = reader->end = 0;
-        }
-        size_t room = reader->capacity - reader->end;
-        bool direct = room >= DIRECT_ROOM;
-        char *to = direct ? reader->buffer + reader->end : pica__scratch(&room);
-        if (to == NULL) {
-            return -ENOMEM;
-        }
-        n = receive_end(reader, pica__socket_recv_begun(socket, to, room));
+        n = !pica__socket_may_recv(socket)              ? -EAGAIN
+            : buffered(reader) == 0 && !reader->bulk ? receive_first(reader, socket)
+                                                     : receive_more(reader, socket);
         if (n > 0) {
-            if (direct) {
-                reader->end += (size_t)n;
-                return n;
-            }
-            int rc = keep(reader, to, (size_t)n);
-            return rc < 0 ? rc : n;
+            reader->turn += (size_t)n;
+            return n;
         }
+        n = receive_end(reader, n);
         if (n != -EAGAIN) {
             return n;
         }

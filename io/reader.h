@@ -21,6 +21,7 @@ struct pica_reader {
      */
     _Atomic uint32_t state;
     int error; /* what ended receiving, 0 as long as nothing did */
+    bool bulk; /* the last receive brought more than a block holds */
     bool eof;  /* the peer has ended; what is buffered can still be read */
 
     /* The bytes from begin to end of buffer are unread. buffer is NULL while capacity is 0. */

@@ -96,6 +96,10 @@ int pica__socket_wait_readable(pica_socket *socket);
 /* Receiving inside a use (pica__socket_use): a try, and the wait for the next one. */
 ssize_t pica__socket_recv_begun(pica_socket *socket, void *buffer, size_t size);
 int pica__socket_wait_begun(pica_socket *socket);
+/* Whether a try is worth it: false means that it would say -EAGAIN. */
+static inline bool pica__socket_may_recv(pica_socket *socket) {
+    return (atomic_load_explicit(&socket->rd.state, memory_order_relaxed) & PICA__SIDE_READY) != 0;
+}
 
 /* Calls fn(arg) once on the home loop when a send is worth a try, or the socket was closed, or there is
  * no memory for waiting. One registration at a time; fn may register again. Never fails. */

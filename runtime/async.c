@@ -65,6 +65,8 @@ int pica_async_new(pica_async **out, pica_loop *loop, pica_callback fn, void *ar
 }
 
 void pica_async_send(pica_async *async) {
+    pica_loop *loop = async->loop;
+    bool visiting = pica__visit(loop->rt);
     uint32_t old = atomic_load_explicit(&async->state, memory_order_relaxed);
     for (;;) {
         uint32_t new = old == IDLE ? QUEUED : old == RUNNING ? AGAIN : old;
@@ -74,9 +76,10 @@ void pica_async_send(pica_async *async) {
     }
     if (old == IDLE) {
         /* Always by the inbox: a signal handler may have interrupted the owner in its own FIFO. */
-        pica__inbox_push(&async->loop->inbox, &async->call.work.node);
-        pica__worker_wake(async->loop->worker);
+        pica__inbox_push(&loop->inbox, &async->call.work.node);
+        pica__worker_wake(loop->worker);
     }
+    pica__visit_end(loop->rt, visiting);
 }
 
 void pica_async_free(pica_async *async) {
@@ -86,12 +89,14 @@ void pica_async_free(pica_async *async) {
 }
 
 /* What a closing loop does with a trigger that is still queued. */
-void pica__async_drop(pica__call *call) {
-    if (call->fn == async_run) {
-        pica_async *async = PICA__CONTAINER_OF(call, pica_async, call);
-        uint32_t expected = QUEUED;
-        if (!atomic_compare_exchange_strong(&async->state, &expected, IDLE)) {
-            pica__free(async, sizeof *async);
-        }
+bool pica__async_drop(pica__call *call) {
+    if (call->fn != async_run) {
+        return false;
     }
+    pica_async *async = PICA__CONTAINER_OF(call, pica_async, call);
+    uint32_t expected = QUEUED;
+    if (!atomic_compare_exchange_strong(&async->state, &expected, IDLE)) {
+        pica__free(async, sizeof *async);
+    }
+    return true;
 }

@@ -7,6 +7,7 @@
  * the cancel, so does the awaiter. If the next task had ended already, the awaiter's stays pending.
  */
 #include "runtime/base/check.h"
+#include "runtime/rt.h"
 #include "runtime/task.h"
 #include "runtime/wait.h"
 #include "runtime/worker.h"
@@ -103,8 +104,12 @@ bool pica__cancel(pica_task *task) {
 }
 
 int pica_task_cancel(pica_task *task) {
+    pica_runtime *rt = task->loop->rt;
+    bool visiting = pica__visit(rt);
     pica__future_mark_seen(&task->future);
-    return pica__cancel(task);
+    bool recorded = pica__cancel(task);
+    pica__visit_end(rt, visiting);
+    return recorded;
 }
 
 int pica_task_cancelling(const pica_task *task) {

@@ -231,12 +231,14 @@ static void done_callback_run(pica__call *call) {
     pica__free(cb, sizeof *cb);
 }
 
-void pica__done_callback_drop(pica__call *call) {
-    if (call->fn == done_callback_run) {
-        struct done_callback *cb = PICA__CONTAINER_OF(call, struct done_callback, call);
-        pica_future_unref(cb->future);
-        pica__free(cb, sizeof *cb);
+bool pica__done_callback_drop(pica__call *call) {
+    if (call->fn != done_callback_run) {
+        return false;
     }
+    struct done_callback *cb = PICA__CONTAINER_OF(call, struct done_callback, call);
+    pica_future_unref(cb->future);
+    pica__free(cb, sizeof *cb);
+    return true;
 }
 
 static void done_callback_schedule(pica__waiter *waiter, pica_future *future) {

@@ -176,16 +176,18 @@ double pica_handle_when(const pica_handle *handle) {
 }
 
 /* What a closing loop does with calls that will not run. */
-void pica__handle_drop(pica__call *call) {
-    if (call->fn == handle_run) {
-        pica_handle *handle = PICA__CONTAINER_OF(call, pica_handle, call);
-        (void)handle_move(handle, PENDING, CANCELLED);
-        pica_handle_unref(handle);
+bool pica__handle_drop(pica__call *call) {
+    if (call->fn != handle_run) {
+        return false;
     }
+    pica_handle *handle = PICA__CONTAINER_OF(call, pica_handle, call);
+    (void)handle_move(handle, PENDING, CANCELLED);
+    pica_handle_unref(handle);
+    return true;
 }
 
 void pica__handle_drop_timer(pica__timer *timer) {
     if (timer->fire == handle_due) {
-        pica__handle_drop(&PICA__CONTAINER_OF(timer, pica_handle, timer)->call);
+        (void)pica__handle_drop(&PICA__CONTAINER_OF(timer, pica_handle, timer)->call);
     }
 }

@@ -79,8 +79,11 @@ bool pica__loop_is_mine(const pica_loop *loop) {
 void pica__loop_post(pica_loop *loop, pica__work *work) {
     pica__worker *worker = pica__self();
     if (worker == NULL || worker->loop != loop) {
+        pica_runtime *rt = loop->rt;
+        bool visiting = pica__visit(rt);
         pica__inbox_push(&loop->inbox, &work->node);
         pica__worker_wake(loop->worker);
+        pica__visit_end(rt, visiting);
         return;
     }
     void *context = pica__tsan_enter(worker->tsan);
@@ -137,6 +140,8 @@ void pica__timer_wake(pica_loop *loop) {
 }
 
 int pica__timer_arm(pica_loop *loop, pica__timer *timer, int64_t when) {
+    pica_runtime *rt = loop->rt;
+    bool visiting = pica__visit(rt);
     bool earliest;
     pica__lock(&loop->timers.lock);
     int rc = pica__timer_push_locked(loop, timer, when, &earliest);
@@ -144,6 +149,7 @@ int pica__timer_arm(pica_loop *loop, pica__timer *timer, int64_t when) {
     if (earliest) {
         pica__timer_wake(loop);
     }
+    pica__visit_end(rt, visiting);
     return rc;
 }
 

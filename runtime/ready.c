@@ -101,16 +101,23 @@ static void ready_here(pica__worker *worker, pica_task *task) {
     }
 }
 
+/* From a thread that is no worker of the runtime. */
+static void push_from_outside(pica_runtime *rt, pica_task *task, pica__work *work) {
+    bool visiting = pica__visit(rt);
+    if (task->pinned || rt->config.fifo) {
+        pica__loop_post(task->loop, work);
+    } else {
+        pica__shared_push(rt, work);
+        pica__idle_notify(rt);
+    }
+    pica__visit_end(rt, visiting);
+}
+
 void pica__ready(pica_task *task) {
     pica_runtime *rt = task->loop->rt;
     pica__worker *worker = pica__self();
     if (worker == NULL || worker->rt != rt) {
-        if (task->pinned || rt->config.fifo) {
-            pica__loop_post(task->loop, &task->ready);
-        } else {
-            pica__shared_push(rt, &task->ready);
-            pica__idle_notify(rt);
-        }
+        push_from_outside(rt, task, &task->ready);
         return;
     }
     void *context = pica__tsan_enter(worker->tsan);
@@ -147,12 +154,7 @@ void pica__ready_unstarted(pica_task *task, bool placed) {
     pica_runtime *rt = task->loop->rt;
     pica__worker *worker = pica__self();
     if (worker == NULL || worker->rt != rt) {
-        if (task->pinned || rt->config.fifo) {
-            pica__loop_post(task->loop, &task->start);
-        } else {
-            pica__shared_push(rt, &task->start);
-            pica__idle_notify(rt);
-        }
+        push_from_outside(rt, task, &task->start);
         return;
     }
     void *context = pica__tsan_enter(worker->tsan);

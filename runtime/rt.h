@@ -79,6 +79,10 @@ struct pica_runtime {
     /* Descriptors held by handles and listeners. Added and subtracted (acq_rel) by whoever opens and
      * closes one; close waits for 0, sleeping on `drained`. */
     _Atomic uint64_t sockets;
+    /* Threads, other than the workers, that are just making something runnable here. Added (relaxed)
+     * before that can be seen, so that whoever saw it also sees the visitor; subtracted (release) as
+     * their last touch; awaited (acquire) by the thread that ends the runtime. */
+    _Atomic uint32_t visitors;
 
     pica_task_error_hook task_error;
     void *task_error_ctx;
@@ -88,6 +92,21 @@ struct pica_runtime {
 void pica__shared_push(pica_runtime *rt, pica__work *work);
 /* Takes the oldest, or NULL. */
 pica__work *pica__shared_pop(pica_runtime *rt);
+
+/* Around what a thread that may be no worker does to a runtime that may end as a consequence of it. */
+static inline bool pica__visit(pica_runtime *rt) {
+    pica__worker *worker = pica__self();
+    if (PICA__LIKELY(worker != NULL && worker->rt == rt)) {
+        return false;
+    }
+    atomic_fetch_add_explicit(&rt->visitors, 1, memory_order_relaxed);
+    return true;
+}
+static inline void pica__visit_end(pica_runtime *rt, bool visiting) {
+    if (visiting) {
+        atomic_fetch_sub_explicit(&rt->visitors, 1, memory_order_release);
+    }
+}
 
 /* The registry of a loop. Tasks lock it when they create and end others, and must not be ordered by
  * that in the eyes of the sanitizer. */
@@ -109,7 +128,12 @@ void pica__socket_gone(pica_runtime *rt);
 /* Asks every task that has not ended, except one, to end. Any thread. */
 void pica__runtime_cancel_all(pica_runtime *rt, pica_task *except);
 
-/* Tasks without stacks: starved.c. */
+/* Tasks without stacks: starved.c. Where there is no limit and none is starved, which costs one look, the
+ * workers leave the rest of it out; the first that is starved wakes them all. */
+static inline bool pica__may_starve(pica_runtime *rt) {
+    return rt->config.max_stacks != 0 ||
+           atomic_load_explicit(&rt->starved.count, memory_order_relaxed) != 0;
+}
 /* An unstarted task found no stack; takes over the start entry's reference. */
 void pica__starved_put(pica__worker *worker, pica_task *task);
 /* By the loop: starts the oldest if there is one and a stack for it; true if something was done. */

@@ -11,6 +11,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/overflow.h"
 #include "runtime/base/park.h"
+#include "runtime/base/relax.h"
 #include "runtime/handle.h"
 #include "runtime/task.h"
 
@@ -178,11 +179,15 @@ static void wait_for_stopped(pica_runtime *rt, uint32_t count) {
 }
 
 /* Ends the first `started` threads and waits for them. None takes its engine down before all have
- * stopped working, and before this thread has made its wakes: they might wake one another. */
+ * stopped working, and before this thread and others have made their wakes. */
 static void threads_join(pica_runtime *rt, unsigned started) {
     uint32_t run = atomic_load_explicit(&rt->phase, memory_order_relaxed) / 4;
     phase_set(rt, run, PICA__ENDING);
     wait_for_stopped(rt, started);
+    pica__backoff backoff = {0};
+    while (atomic_load_explicit(&rt->visitors, memory_order_acquire) != 0) {
+        pica__relax(&backoff);
+    }
     atomic_store_explicit(&rt->phase, (run + 1) * 4 + PICA__ENDING, memory_order_release);
     pica__park_wake(&rt->phase);
     for (unsigned i = 0; i < started; i++) {
@@ -264,8 +269,10 @@ int pica_runtime_new(pica_runtime **out, const struct pica_runtime_options *opti
 /* --- run and stop --- */
 
 void pica_stop(pica_runtime *rt) {
+    bool visiting = pica__visit(rt);
     atomic_store_explicit(&rt->stop_requested, 1, memory_order_seq_cst);
     pica__park_wake(&rt->stop_requested);
+    pica__visit_end(rt, visiting);
 }
 
 /* Takes control, or says why not. */
@@ -397,9 +404,8 @@ static void loop_drop(pica_loop *loop) {
         pica__work *work = PICA__CONTAINER_OF(node, pica__work, node);
         if (work->kind == PICA__WORK_CALL) {
             pica__call *call = PICA__CONTAINER_OF(work, pica__call, work);
-            pica__handle_drop(call);
-            pica__async_drop(call);
-            pica__done_callback_drop(call);
+            (void)(pica__handle_drop(call) || pica__async_drop(call) ||
+                   pica__done_callback_drop(call));
         } else if (work->kind == PICA__WORK_START) {
             pica__task_unref(PICA__CONTAINER_OF(work, pica_task, start)); /* dead: it has ended */
         }

@@ -31,8 +31,13 @@ void pica__starved_put(pica__worker *worker, pica_task *task) {
     pica_runtime *rt = worker->rt;
     pica__lock(&rt->starved.lock);
     pica__fifo_push(&rt->starved.fifo, &task->start.node);
-    atomic_fetch_add_explicit(&rt->starved.count, 1, memory_order_seq_cst);
+    uint32_t old = atomic_fetch_add_explicit(&rt->starved.count, 1, memory_order_seq_cst);
     pica__unlock(&rt->starved.lock);
+    for (unsigned i = 0; old == 0 && rt->config.max_stacks == 0 && i < rt->workers; i++) {
+        /* They fell asleep without saying that they are quiet: see pica__may_starve. The fence in the
+         * wake is the partner of the one in pica__idle_enter. */
+        pica__worker_wake(&rt->worker[i]);
+    }
 }
 
 /* With the lock: the oldest, or NULL. Its start entry's reference comes with it. */

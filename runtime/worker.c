@@ -84,7 +84,7 @@ static void run_work(pica__worker *worker, pica__work *work) {
 static bool run_shared(pica__worker *worker) {
     pica__work *work = pica__shared_pop(worker->rt);
     if (work == NULL) {
-        return pica__starved_run(worker);
+        return pica__may_starve(worker->rt) && pica__starved_run(worker);
     }
     run_work(worker, work);
     return true;
@@ -121,7 +121,9 @@ static bool turn(pica__worker *worker) {
     worker->tick++;
     worker->budget = TURN_STEPS;
     bool any = false;
-    if (pica__engine_has_work(loop->engine)) {
+    if (worker->polled) {
+        worker->polled = false; /* just now, on the way out of sleep */
+    } else if (pica__engine_has_work(loop->engine)) {
         any = pica__engine_wait(loop->engine, 0) > 0;
     }
     worker->turn_start = 0; /* known at the first look at the clock, after some steps */
@@ -259,7 +261,7 @@ static bool anything(pica__worker *worker) {
         atomic_load_explicit(&rt->shared.count, memory_order_acquire) != 0 ||
         stealable(worker) != 0 ||
         atomic_load_explicit(&worker->lifo, memory_order_relaxed) != NULL ||
-        pica__starved_can_run(worker)) {
+        (pica__may_starve(rt) && pica__starved_can_run(worker))) {
         return true;
     }
     if (worker->fifo) {
@@ -284,9 +286,12 @@ static bool begin_watch(pica__worker *worker) {
 static void park(pica__worker *worker) {
     pica_runtime *rt = worker->rt;
     stop_searching(worker, false);
-    pica__starved_release(worker);
+    if (pica__may_starve(rt)) {
+        pica__starved_release(worker);
+    }
     pica__idle_enter(worker);
-    if (anything(worker) || pica__starved_doze(worker)) {
+    bool doze = pica__may_starve(rt);
+    if (anything(worker) || (doze && pica__starved_doze(worker))) {
         if (pica__idle_leave(worker)) {
             worker->searching = true;
         }
@@ -300,7 +305,10 @@ static void park(pica__worker *worker) {
     }
     pica__count(&worker->stats.parks, 1);
     int delivered = pica__engine_wait(worker->loop->engine, deadline);
-    pica__starved_undoze(worker);
+    if (doze) {
+        pica__starved_undoze(worker);
+    }
+    worker->polled = true;
     if (watch) {
         atomic_store_explicit(&rt->idle.watched, 0, memory_order_release);
     }

@@ -60,6 +60,7 @@ typedef struct pica__worker {
     unsigned tick;            /* turns, for the look at the shared queue */
     int64_t turn_start;       /* ns, when the turn began */
     unsigned ready_pushed;    /* tasks made ready on the loop fiber since the last wake decision */
+    bool polled;              /* the engine was waited for since the last turn */
     bool searching;           /* counted in rt->idle.searching */
     uint32_t seen_phase;      /* rt->phase as last obeyed */
     uint64_t *seen_steps;     /* each worker's steps at the last look as a watcher */

@@ -150,7 +150,7 @@ static unsigned sq_pending(const uring *u) {
  * entries that the kernel took. */
 static int uring_enter(uring *u, bool wait, int64_t deadline) {
     struct __kernel_timespec ts;
-    struct io_uring_getevents_arg arg = {0};
+    struct io_uring_getevents_arg arg;
     unsigned flags = IORING_ENTER_GETEVENTS | u->enter_flags;
     void *argument = NULL;
     size_t argument_size = 0;
@@ -161,7 +161,7 @@ static int uring_enter(uring *u, bool wait, int64_t deadline) {
         } else {
             ts.tv_sec = left / 1000000000;
             ts.tv_nsec = left % 1000000000;
-            arg.ts = (uint64_t)(uintptr_t)&ts;
+            arg = (struct io_uring_getevents_arg){.ts = (uint64_t)(uintptr_t)&ts};
             argument = &arg;
             argument_size = sizeof arg;
             flags |= IORING_ENTER_EXT_ARG;

@@ -349,7 +349,8 @@ struct chain {
     bool suspended_first; /* the next link has begun before it is awaited */
     bool pinned;
     int ignores;          /* the link that swallows the cancellation; -1: none */
-    pica_future *bottom;  /* told when the last link is about to wait */
+    pica_future *begun[8];
+    pica_future *ready[8]; /* told when only the wait is left to be done */
     int count[8];
     int rc[8];
 };
@@ -363,16 +364,18 @@ static int chain_link_main(void *arg) {
     struct chain_link *l = arg;
     struct chain *c = l->chain;
     int rc;
+    signal_future(c->begun[l->index]);
     if (l->index == c->depth - 1) {
-        signal_future(c->bottom);
+        signal_future(c->ready[l->index]);
         rc = forever(NULL);
     } else {
         struct chain_link next = {c, l->index + 1};
         pica_task *task = c->pinned ? spawn_pinned((unsigned)l->index, chain_link_main, &next)
                                     : spawn(chain_link_main, &next);
         if (c->suspended_first) {
-            PT_EQ(pica_shield(c->bottom, NULL), 0);
+            PT_EQ(pica_shield(c->begun[l->index + 1], NULL), 0);
         }
+        signal_future(c->ready[l->index]);
         rc = pica_join(task, NULL);
     }
     PT_EQ(pica_checkpoint(), 0);
@@ -382,17 +385,23 @@ static int chain_link_main(void *arg) {
 }
 
 static void run_chain(struct chain *c) {
-    c->bottom = new_future();
+    for (int i = 0; i < c->depth; i++) {
+        c->begun[i] = new_future();
+        c->ready[i] = new_future();
+    }
     struct chain_link first = {c, 0};
     pica_task *head = spawn(chain_link_main, &first);
-    PT_EQ(pica_shield(c->bottom, NULL), 0);
+    for (int i = 0; i < c->depth; i++) {
+        PT_EQ(pica_shield(c->ready[i], NULL), 0);
+    }
     PT_EQ(pica_task_cancel(head), 1);
     PT_EQ(pica_join(head, NULL), c->ignores >= 0 ? 5 : PICA_ECANCELED);
     for (int i = 0; i < c->depth; i++) {
         PT_EQ(c->count[i], 1); /* each was asked, by the one that awaits it */
         PT_EQ(c->rc[i], c->ignores > i ? 5 : PICA_ECANCELED);
+        pica_future_unref(c->begun[i]);
+        pica_future_unref(c->ready[i]);
     }
-    pica_future_unref(c->bottom);
 }
 
 /* Each passes it on to the next and waits for its end; if one swallows it, those above have nothing to
@@ -402,8 +411,10 @@ TASK_TEST(cancel_goes_down_the_chain) {
     for (int depth = 1; depth <= 6; depth += depth == 1 ? 1 : 4) {
         for (int ignores = -1; ignores < depth; ignores++) {
             for (int kind = 0; kind < 4; kind++) {
-                struct chain c = {depth, (kind & 1) != 0, (kind & 2) != 0, ignores, NULL, {0},
-                                  {0}};
+                struct chain c = {.depth = depth,
+                                  .suspended_first = (kind & 1) != 0,
+                                  .pinned = (kind & 2) != 0,
+                                  .ignores = ignores};
                 run_chain(&c);
             }
         }

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include "runtime/base/compiler.h"
 #include "tests/support/procfs.h"
 #include "tests/support/pt.h"
 
@@ -114,6 +115,9 @@ static void run(unsigned workers, double seconds) {
         .seconds = seconds,
         .load = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false},
     };
+    if (PICA__TSAN) {
+        PT_SKIP("the sanitizer's own thread wakes all the time");
+    }
     pica_event_init(&idle.never);
     pica_event_init(&idle.watched);
     pthread_t thread;
@@ -137,6 +141,9 @@ PT_TEST_TIMEOUT(after_a_load, 60) {
 PT_TEST_TIMEOUT(not_running, 60) {
     static struct procfs_switches before, after;
     pica_runtime *rt = NULL;
+    if (PICA__TSAN) {
+        PT_SKIP("the sanitizer's own thread wakes all the time");
+    }
     PT_REQUIRE(pica_runtime_new(&rt, NULL) == 0);
     PT_CHECK(settle(&before));
     pause_for(1);

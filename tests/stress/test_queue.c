@@ -52,6 +52,12 @@ static int deliver_maker(void *arg) {
     for (int i = 0; i < deliver.each; i++) {
         void *p = parcel_new(maker, i);
         int rc;
+        while (i == deliver.each - 1 && !victims_suffered()) {
+            /* The takers wait meanwhile. Not counted: it is no call of the queue. */
+            if (pica_yield() == PICA_ECANCELED) {
+                (void)pica_task_uncancel(pica_current_task());
+            }
+        }
         while ((rc = deliver_step(&random, &p, true)) != 0) {
             victim_note(rc); /* not put: the item is still ours */
         }

@@ -36,7 +36,7 @@ static void excl_inside(bool stay) {
 static int excl_victim(void *arg) {
     (void)arg;
     uint32_t random = victim_begin();
-    for (int i = rounds(20000); i > 0; i--) {
+    for (int i = rounds(20000); i > 0 || !victims_suffered(); i--) {
         uint32_t how = scramble(&random) % 16;
         int rc;
         if (how < 3) {
@@ -125,7 +125,7 @@ static int pulse_waiter(void *arg) {
 static void *pulse_setter(void *arg) {
     (void)arg;
     double end = pica_time() + PULSE_SECONDS;
-    while (pica_time() < end) {
+    while (pica_time() < end || !victims_suffered()) {
         atomic_fetch_add(&pulse.begun, 1);
         pica_event_set(&pulse.event);
         while (atomic_load(&pulse.cleared) < atomic_load(&pulse.begun)) {
@@ -243,32 +243,49 @@ static int duel_put_task(void *arg) {
     return 0;
 }
 
+static void racers_start(struct racer r[2]) {
+    for (int i = 0; i < 2; i++) {
+        PT_REQUIRE(pthread_create(&r[i].thread, NULL, racer_run, &r[i]) == 0);
+    }
+}
+
+static void racers_wait(struct racer r[2], int round) {
+    while (atomic_load(&r[0].done) < round || atomic_load(&r[1].done) < round) {
+        sched_yield();
+    }
+}
+
+static void racers_run(struct racer r[2], int round) {
+    atomic_store(r->start, round);
+    racers_wait(r, round);
+}
+
+static void racers_end(struct racer r[2]) {
+    atomic_store(r->start, -1);
+    for (int i = 0; i < 2; i++) {
+        PT_EQ(pthread_join(r[i].thread, NULL), 0);
+    }
+}
+
 /* One waiter, cancelled and served at the same time; check says whether the object fits its result. */
 static void duel_fight(pica_fn waiter, void (*serve)(void), void (*before)(void),
                        void (*check)(void)) {
     struct racer r[2] = {{.act = serve, .start = &duel.start},
                          {.act = duel_cancel, .start = &duel.start}};
     int n = rounds(3000);
-    for (int i = 0; i < 2; i++) {
-        PT_REQUIRE(pthread_create(&r[i].thread, NULL, racer_run, &r[i]) == 0);
-    }
+    racers_start(r);
     for (int round = 1; round <= n; round++) {
         before();
         duel.task = parked((unsigned)round, waiter, NULL);
         atomic_store(&duel.start, round);
         (void)pica_join(pica_task_ref(duel.task), NULL);
-        while (atomic_load(&r[0].done) < round || atomic_load(&r[1].done) < round) {
-            sched_yield();
-        }
+        racers_wait(r, round);
         pica_task_unref(duel.task);
         PT_CHECK(duel.rc == 0 || duel.rc == PICA_ECANCELED);
         *(duel.rc == 0 ? &duel.granted : &duel.cancelled) += 1;
         check();
     }
-    atomic_store(&duel.start, -1);
-    for (int i = 0; i < 2; i++) {
-        PT_EQ(pthread_join(r[i].thread, NULL), 0);
-    }
+    racers_end(r);
     /* Both outcomes must have been seen, or there was no race. */
     PT_CHECK(duel.granted > 0);
     PT_CHECK(duel.cancelled > 0);
@@ -342,14 +359,45 @@ PT_TEST_TIMEOUT(put_against_cancel, 60) {
     PT_EQ(pica_run(duel_put_main, NULL), 0);
 }
 
+/* --- two threads make one queue grow --- */
+
+enum { FILL = 40 };
+
+static void grow_fill(void) {
+    for (int i = 0; i < FILL; i++) {
+        PT_EQ(pica_queue_put_nowait(&duel.queue, &duel), 0);
+    }
+}
+
+PT_TEST_TIMEOUT(growing_twice_at_once, 60) {
+    struct racer r[2] = {{.act = grow_fill, .start = &duel.start},
+                         {.act = grow_fill, .start = &duel.start}};
+    int n = rounds(3000);
+    racers_start(r);
+    for (int round = 1; round <= n; round++) {
+        pica_queue_init(&duel.queue, 0);
+        racers_run(r, round);
+        PT_EQ(pica_queue_size(&duel.queue), 2 * FILL);
+        for (int i = 0; i < 2 * FILL; i++) {
+            duel_get();
+        }
+        pica_queue_destroy(&duel.queue, NULL);
+    }
+    racers_end(r);
+}
+
 /* --- one call against one grant, at every distance --- */
 
 enum { DISTANCES = 400, POLLS = 2000 };
 
+/* What the thread is to do, and to what. */
+struct errand {
+    void (*act)(void *object);
+    void *object;
+};
+
 static struct {
-    /* What the thread is to end the wait for; it puts NULL back. */
-    _Atomic(pica_lock *) lock;
-    _Atomic(pica_event *) event;
+    _Atomic(struct errand *) errand; /* the thread puts NULL back once it has read it */
     atomic_bool stop;
 } early;
 
@@ -357,16 +405,11 @@ static void *early_thread(void *arg) {
     (void)arg;
     int idle = 0;
     while (!atomic_load(&early.stop)) {
-        pica_lock *lock = atomic_load(&early.lock);
-        pica_event *event = atomic_load(&early.event);
-        if (lock != NULL) {
-            atomic_store(&early.lock, NULL);
-            PT_EQ(pica_lock_release(lock), 0);
-            idle = 0;
-        } else if (event != NULL) {
-            atomic_store(&early.event, NULL);
-            pica_event_set(event);
-            idle = 0;
+        struct errand *errand = atomic_load(&early.errand);
+        if (errand != NULL) {
+            struct errand e = *errand;
+            atomic_store(&early.errand, NULL);
+            e.act(e.object);
         } else if (++idle % POLLS == 0) {
             sched_yield(); /* not each time: it has to answer within the waiter's first steps */
         }
@@ -374,43 +417,99 @@ static void *early_thread(void *arg) {
     return NULL;
 }
 
-static void early_delay(int n) {
-    for (volatile int i = n; i > 0; i--) {
+static void early_send(struct errand *errand, int distance) {
+    atomic_store(&early.errand, errand);
+    for (volatile int i = distance; i > 0; i--) {
     }
 }
 
-/* What is touched too late finds no valid lock or event any more. */
+/* What is touched too late finds nothing valid any more. */
 static void early_free(void *p, size_t size) {
     memset(p, 0xff, size);
     free(p);
+}
+
+static void early_release(void *object) {
+    PT_EQ(pica_lock_release(object), 0);
+}
+
+static void early_lock(int distance) {
+    pica_lock *lock = calloc(1, sizeof *lock);
+    struct errand errand = {early_release, lock};
+    PT_REQUIRE(lock != NULL);
+    PT_EQ(pica_lock_acquire(lock), 0);
+    early_send(&errand, distance);
+    PT_EQ(pica_lock_acquire(lock), 0);
+    early_free(lock, sizeof *lock);
+}
+
+static void early_set(void *object) {
+    pica_event_set(object);
+}
+
+static void early_event(int distance) {
+    pica_event *event = calloc(1, sizeof *event);
+    struct errand errand = {early_set, event};
+    PT_REQUIRE(event != NULL);
+    early_send(&errand, distance);
+    PT_EQ(pica_event_wait(event), 0);
+    early_free(event, sizeof *event);
+}
+
+static void early_put(void *object) {
+    PT_EQ(pica_queue_put_nowait(object, object), 0);
+}
+
+static void early_get(void *object) {
+    void *got = NULL;
+    PT_EQ(pica_queue_get_nowait(object, &got), 0);
+    PT_CHECK(got == object);
+}
+
+static void early_done(void *object) {
+    PT_EQ(pica_queue_task_done(object), 0);
+}
+
+/* The three waits of a queue, each in a queue of its own. */
+static void early_queue(int distance, void (*act)(void *object)) {
+    pica_queue *queue = malloc(sizeof *queue);
+    struct errand errand = {act, queue};
+    void *got = queue;
+    PT_REQUIRE(queue != NULL);
+    pica_queue_init(queue, 1);
+    if (act == early_put) {
+        early_send(&errand, distance);
+        PT_EQ(pica_queue_get(queue, &got), 0);
+    } else {
+        PT_EQ(pica_queue_put(queue, queue), 0);
+        early_send(&errand, distance);
+        PT_EQ(act == early_get ? pica_queue_put(queue, queue) : pica_queue_join(queue), 0);
+        PT_EQ(pica_queue_get_nowait(queue, &got), 0);
+    }
+    PT_CHECK(got == queue);
+    pica_queue_destroy(queue, NULL);
+    early_free(queue, sizeof *queue);
 }
 
 static int early_main(void *arg) {
     pthread_t thread;
     (void)arg;
     PT_REQUIRE(pthread_create(&thread, NULL, early_thread, NULL) == 0);
-    for (int n = rounds(DISTANCES * 100); n > 0; n--) {
-        pica_lock *lock = calloc(1, sizeof *lock);
-        pica_event *event = calloc(1, sizeof *event);
-        PT_REQUIRE(lock != NULL && event != NULL);
-        PT_EQ(pica_lock_acquire(lock), 0);
-        atomic_store(&early.lock, lock);
-        early_delay(n % DISTANCES);
-        PT_EQ(pica_lock_acquire(lock), 0);
-        early_free(lock, sizeof *lock);
-        atomic_store(&early.event, event);
-        early_delay(n % DISTANCES);
-        PT_EQ(pica_event_wait(event), 0);
-        early_free(event, sizeof *event);
+    for (int n = rounds(DISTANCES * 50); n > 0; n--) {
+        early_lock(n % DISTANCES);
+        early_event(n % DISTANCES);
+        early_queue(n % DISTANCES, early_put);
+        early_queue(n % DISTANCES, early_get);
+        early_queue(n % DISTANCES, early_done);
     }
     atomic_store(&early.stop, true);
     PT_EQ(pthread_join(thread, NULL), 0);
     return 0;
 }
 
-/* A thread releases or sets while a task is just about to wait, waits, or has not begun to: none of
- * them may be missed, and the object may be freed as soon as the task has it. */
-PT_TEST_TIMEOUT(grant_while_beginning_to_wait, 60) {
+/* A thread ends the wait of a task that is just about to wait, waits, or has not begun to: it is never
+ * missed, and the object may be freed as soon as the task is through. */
+PT_TEST_TIMEOUT(served_while_beginning_to_wait, 60) {
     PT_EQ(pica_run(early_main, NULL), 0);
 }
 
