@@ -1,7 +1,8 @@
 /* An echo server: every byte that a client sends comes back. An idle connection holds no buffer:
  * the handler looks at the bytes where the reader has them (peek), writes them, and takes them
  * from the reader (consume). SIGTERM or SIGINT end it: no new connections, the open ones have
- * --grace seconds to finish, then they are cut; the exit code is 0. A second signal kills.
+ * --grace seconds to finish, then they are cut; the exit code is 0. A second signal kills. SIGUSR1
+ * prints "served A B ...", the steps of each worker's tasks so far.
  *
  *     pica-echo-server [--host ADDRESS] [--port PORT] [--unix PATH] [--grace SECONDS]
  *
@@ -11,34 +12,41 @@
 
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct config {
-    const char *host;
-    const char *path;
-    unsigned port;
-    double grace;
-};
+static const char *host = "127.0.0.1", *path;
+static unsigned port;
+static double grace = 2.0;
 
 static pica_event stop = PICA_EVENT_INIT;
-static pica_async *wake;     /* written before the signals are caught */
-static atomic_int signalled; /* 1: the handler uses wake, which only the first does; 2: it has */
+static pica_async *wake;       /* written before the signals are caught */
+static atomic_int gate;        /* twice the handlers that run, plus 1 once wake is about to go */
+static atomic_bool ends, asks; /* what the signals that came want; set by the handler */
 
 static void on_signal(int number) {
-    int none = 0;
-
-    (void)number;
-    if (atomic_compare_exchange_strong(&signalled, &none, 1)) {
+    if ((atomic_fetch_add(&gate, 2) & 1) == 0) {
+        atomic_store(number == SIGUSR1 ? &asks : &ends, true);
         pica_async_send(wake);
-        atomic_store(&signalled, 2);
     }
+    atomic_fetch_sub(&gate, 2);
 }
 
-static void set_stop(void *arg) {
-    (void)arg;
-    pica_event_set(&stop);
+/* On the loop, where printing is allowed. */
+static void on_wake(void *arg) {
+    if (ends) {
+        pica_event_set(&stop);
+    }
+    if (atomic_exchange(&asks, false)) {
+        printf("served");
+        for (unsigned i = 0; i < pica_runtime_workers(arg); i++) {
+            printf(" %llu", (unsigned long long)pica_runtime_worker_steps(arg, i));
+        }
+        puts("");
+        fflush(stdout);
+    }
 }
 
 static int echo(pica_reader *reader, pica_writer *writer, void *arg) {
@@ -63,19 +71,11 @@ static int echo(pica_reader *reader, pica_writer *writer, void *arg) {
     return rc;
 }
 
-static int start(pica_server **server, const struct config *config) {
-    if (config->path != NULL) {
-        return pica_start_unix_server(server, config->path, echo, NULL, NULL);
-    }
-    return pica_start_server(server, config->host, config->port, echo, NULL, NULL);
-}
-
-static int announce(pica_server *server, const struct config *config) {
+static int announce(pica_server *server) {
     pica_address address;
-
     int rc = pica_server_address(server, &address);
-    if (config->path != NULL) {
-        printf("listening %s\n", config->path);
+    if (path != NULL) {
+        printf("listening %s\n", path);
     } else if (rc >= 0) {
         printf("listening %u\n", pica_address_port(&address));
     }
@@ -86,37 +86,39 @@ static int announce(pica_server *server, const struct config *config) {
 /* Waits until all connections have ended, at most for limit seconds. */
 static int wait_closed(pica_server *server, double limit) {
     pica_timeout timeout;
-
     int rc = pica_timeout_enter(&timeout, limit);
     return rc < 0 ? rc : pica_timeout_exit(&timeout, pica_server_wait_closed(server));
 }
 
 /* Serves until a signal comes, and then lets the connections end. */
-static int serve(pica_server *server, double grace) {
+static int serve(pica_server *server) {
     int rc = pica_event_wait(&stop);
     pica_server_close(server);
     if (rc >= 0 && wait_closed(server, grace) < 0) {
         pica_server_cancel_clients(server);
         (void)wait_closed(server, 1.0);
     }
-    while (rc >= 0 && atomic_load(&signalled) < 2) {
-        rc = pica_yield();
+    atomic_fetch_or(&gate, 1);
+    while (atomic_load(&gate) != 1) {
+        (void)pica_yield(); /* a handler that came before that still uses wake, on another thread */
     }
     return rc;
 }
 
 static int amain(void *arg) {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
-    const struct config *config = arg;
     pica_server *server = NULL;
 
-    int rc = start(&server, config);
-    rc = rc < 0 ? rc : pica_async_new(&wake, pica_current_loop(), set_stop, NULL);
+    int rc = path != NULL ? pica_start_unix_server(&server, path, echo, arg, NULL)
+                          : pica_start_server(&server, host, port, echo, arg, NULL);
+    rc = rc < 0 ? rc : pica_async_new(&wake, pica_current_loop(), on_wake, pica_current_runtime());
     if (rc >= 0) {
         sigaction(SIGTERM, &action, NULL);
         sigaction(SIGINT, &action, NULL);
-        rc = announce(server, config);
-        rc = rc < 0 ? rc : serve(server, config->grace);
+        action.sa_flags = SA_RESTART;
+        sigaction(SIGUSR1, &action, NULL);
+        rc = announce(server);
+        rc = rc < 0 ? rc : serve(server);
         pica_async_free(wake);
     }
     pica_server_release(server);
@@ -124,24 +126,22 @@ static int amain(void *arg) {
 }
 
 int main(int argc, char **argv) {
-    struct config config = {.host = "127.0.0.1", .grace = 2.0};
-
     for (int i = 1; i < argc; i += 2) {
         const char *value = argv[i + 1]; /* NULL at the end */
         if (value != NULL && strcmp(argv[i], "--host") == 0) {
-            config.host = value;
+            host = value;
         } else if (value != NULL && strcmp(argv[i], "--port") == 0) {
-            config.port = (unsigned)strtoul(value, NULL, 10);
+            port = (unsigned)strtoul(value, NULL, 10);
         } else if (value != NULL && strcmp(argv[i], "--unix") == 0) {
-            config.path = value;
+            path = value;
         } else if (value != NULL && strcmp(argv[i], "--grace") == 0) {
-            config.grace = strtod(value, NULL);
+            grace = strtod(value, NULL);
         } else {
             fprintf(stderr, "usage: %s [--host A] [--port P] [--unix PATH] [--grace S]\n", argv[0]);
             return 2;
         }
     }
-    int rc = pica_run(amain, &config);
+    int rc = pica_run(amain, NULL);
     if (rc < 0) {
         fprintf(stderr, "echo_server: %s\n", pica_strerror(rc));
     }

@@ -12,7 +12,7 @@
  * not read. SIGTERM or SIGINT: no new connections, and every connection's task is cancelled, which
  * here means "be done soon": requests in flight are answered with Connection: close, idle
  * connections end. After --grace seconds the rest is cancelled for good. The exit code is 0; a
- * second signal kills. */
+ * second signal kills. SIGUSR1 prints "served A B ...", the steps of each worker's tasks so far. */
 #include <pica.h>
 
 #include <llhttp.h>
@@ -30,8 +30,7 @@ static const double linger_time = 1.0, last_look = 0.1;
 
 static const char *host = "127.0.0.1";
 static unsigned port;
-static double idle = 30.0;
-static double grace = 5.0;
+static double idle = 30.0, grace = 5.0;
 static atomic_bool draining; /* written by amain, read by every connection */
 
 enum phase { BETWEEN, IN_HEAD, IN_BODY };
@@ -69,7 +68,6 @@ static void put(struct conn *c, const char *data, size_t size) {
 static void answer(struct conn *c, const char *status, const char *body, size_t size) {
     const char *connection = c->parser.http_minor == 0 ? "Connection: keep-alive\r\n" : "";
     char head[256];
-
     int n = snprintf(head, sizeof(head), "HTTP/1.1 %s\r\nContent-Length: %zu\r\n%s\r\n", status,
                      size, c->closing ? "Connection: close\r\n" : connection);
     put(c, head, (size_t)n);
@@ -89,7 +87,6 @@ static bool is_echo(const struct conn *c) {
 
 static void route(struct conn *c) {
     bool get = c->parser.method == HTTP_GET || c->parser.method == HTTP_HEAD;
-
     if (is_echo(c)) {
         answer(c, "200 OK\r\nContent-Type: application/octet-stream", c->body, c->body_size);
         free(c->body);
@@ -216,7 +213,6 @@ static const llhttp_settings_t settings = {
 /* Waits for bytes (how many there are; 0: the end), or for room if data is NULL. */
 static ssize_t wait_for(struct conn *c, const char **data, double limit) {
     pica_timeout timeout;
-
     if (data != NULL && c->phase == BETWEEN && draining) {
         limit = last_look;
     }
@@ -235,8 +231,7 @@ static ssize_t wait_for(struct conn *c, const char **data, double limit) {
 }
 
 static ssize_t flush(struct conn *c) {
-    bool pending = pica_writer_pending(c->writer) > 0;
-    return pending ? wait_for(c, NULL, idle) : 0;
+    return pica_writer_pending(c->writer) > 0 ? wait_for(c, NULL, idle) : 0;
 }
 
 /* Takes data, and answers the requests that it completes with one send. */
@@ -265,7 +260,6 @@ static ssize_t answer_batch(struct conn *c, const char *data, size_t size) {
 static ssize_t linger(struct conn *c) {
     const char *data;
     ssize_t taken = 0, n = 0;
-
     (void)pica_writer_write_eof(c->writer);
     while (taken < 4 * MAX_BODY && (n = wait_for(c, &data, linger_time)) > 0) {
         pica_reader_consume(c->reader, (size_t)n);
@@ -277,7 +271,6 @@ static ssize_t linger(struct conn *c) {
 static ssize_t serve_requests(struct conn *c) {
     const char *data;
     ssize_t rc = 0;
-
     while (rc >= 0 && !c->closing) {
         rc = wait_for(c, &data, c->deadline > 0 ? c->deadline - pica_time() : idle);
         if (rc <= 0) {
@@ -299,7 +292,6 @@ static ssize_t serve_requests(struct conn *c) {
 
 static int handle(pica_reader *reader, pica_writer *writer, void *arg) {
     struct conn c = {.reader = reader, .writer = writer};
-
     (void)arg;
     llhttp_init(&c.parser, HTTP_REQUEST, &settings);
     ssize_t rc = serve_requests(&c);
@@ -311,28 +303,36 @@ static int handle(pica_reader *reader, pica_writer *writer, void *arg) {
 }
 
 static pica_event stop = PICA_EVENT_INIT;
-static pica_async *wake;     /* written before the signals are caught */
-static atomic_int signalled; /* 1: the handler uses wake, which only the first does; 2: it has */
+static pica_async *wake;       /* written before the signals are caught */
+static atomic_int gate;        /* twice the handlers that run, plus 1 once wake is about to go */
+static atomic_bool ends, asks; /* what the signals that came want; set by the handler */
 
 static void on_signal(int number) {
-    int none = 0;
-
-    (void)number;
-    if (atomic_compare_exchange_strong(&signalled, &none, 1)) {
+    if ((atomic_fetch_add(&gate, 2) & 1) == 0) {
+        atomic_store(number == SIGUSR1 ? &asks : &ends, true);
         pica_async_send(wake);
-        atomic_store(&signalled, 2);
     }
+    atomic_fetch_sub(&gate, 2);
 }
 
-static void set_stop(void *arg) {
-    (void)arg;
-    pica_event_set(&stop);
+/* On the loop, where printing is allowed. */
+static void on_wake(void *arg) {
+    if (ends) {
+        pica_event_set(&stop);
+    }
+    if (atomic_exchange(&asks, false)) {
+        printf("served");
+        for (unsigned i = 0; i < pica_runtime_workers(arg); i++) {
+            printf(" %llu", (unsigned long long)pica_runtime_worker_steps(arg, i));
+        }
+        puts("");
+        fflush(stdout);
+    }
 }
 
 /* 0: all connections have ended; PICA_ETIMEDOUT: not within limit seconds. */
 static int wait_closed(pica_server *server, double limit) {
     pica_timeout timeout;
-
     int rc = pica_timeout_enter(&timeout, limit);
     return rc < 0 ? rc : pica_timeout_exit(&timeout, pica_server_wait_closed(server));
 }
@@ -347,8 +347,9 @@ static int serve(pica_server *server) {
     for (int i = 0; rc >= 0 && i < 3 && wait_closed(server, limits[i]) < 0; i++) {
         pica_server_cancel_clients(server);
     }
-    while (rc >= 0 && atomic_load(&signalled) < 2) {
-        rc = pica_yield();
+    atomic_fetch_or(&gate, 1);
+    while (atomic_load(&gate) != 1) {
+        (void)pica_yield(); /* a handler that came before that still uses wake, on another thread */
     }
     return rc;
 }
@@ -357,13 +358,14 @@ static int amain(void *arg) {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     pica_server *server = NULL;
     pica_address address;
-
     int rc = pica_start_server(&server, host, port, handle, arg, NULL);
     rc = rc < 0 ? rc : pica_server_address(server, &address);
-    rc = rc < 0 ? rc : pica_async_new(&wake, pica_current_loop(), set_stop, NULL);
+    rc = rc < 0 ? rc : pica_async_new(&wake, pica_current_loop(), on_wake, pica_current_runtime());
     if (rc >= 0) {
         sigaction(SIGTERM, &action, NULL);
         sigaction(SIGINT, &action, NULL);
+        action.sa_flags = SA_RESTART;
+        sigaction(SIGUSR1, &action, NULL);
         printf("listening %u\n", pica_address_port(&address));
         fflush(stdout);
         rc = serve(server);

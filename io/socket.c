@@ -387,6 +387,9 @@ _Static_assert((int)PICA__SOCKET_BLOCK == (int)PICA__BLOCK_SIZE, "one size of bl
  * from it. */
 PICA__NO_TSAN void *pica__block_get(void) {
     pica__worker *worker = pica__self();
+    if (worker == NULL) {
+        return pica__alloc(PICA__BLOCK_SIZE);
+    }
     void *context = pica__tsan_enter(worker->tsan);
     void *block = pica__worker_block_get(worker);
     pica__tsan_leave(context);

@@ -48,7 +48,8 @@
 #define TURN_BYTES ((size_t)256 * 1024)
 /* Copies up to this size are made under the lock, into the room that the last chunk has left. */
 #define SMALL_COPY ((size_t)2048)
-#define CHUNK_MIN ((size_t)2048 - sizeof(struct pica__chunk))
+/* A chunk of this capacity fills one of the workers' blocks. */
+#define CHUNK_MIN ((size_t)PICA__SOCKET_BLOCK - sizeof(struct pica__chunk))
 #define CHUNK_MAX ((size_t)16 * 1024 - sizeof(struct pica__chunk))
 #define PARTS_MAX 64  /* that one pica__socket_try_sendv takes */
 #define CHUNKS_MAX 16 /* sent by one call; bounds the array on the stack */
@@ -90,7 +91,8 @@ void pica__writer_destroy(struct pica_writer *writer) {
 /* --- chunks --------------------------------------------------------------------------------- */
 
 static struct pica__chunk *chunk_new(size_t capacity) {
-    struct pica__chunk *chunk = pica__alloc(sizeof *chunk + capacity);
+    struct pica__chunk *chunk =
+        capacity == CHUNK_MIN ? pica__block_get() : pica__alloc(sizeof *chunk + capacity);
     if (chunk != NULL) {
         chunk->next = NULL;
         chunk->begin = 0;
@@ -101,7 +103,11 @@ static struct pica__chunk *chunk_new(size_t capacity) {
 }
 
 static void chunk_free(struct pica__chunk *chunk) {
-    pica__free(chunk, sizeof *chunk + chunk->capacity);
+    if (chunk->capacity == CHUNK_MIN) {
+        pica__block_put(chunk);
+    } else {
+        pica__free(chunk, sizeof *chunk + chunk->capacity);
+    }
 }
 
 /* Appends what the parts hold behind their first `skip` bytes. There must be room. */

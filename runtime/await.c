@@ -30,6 +30,7 @@ static bool await_withdraw(pica__wait *wait) {
 }
 
 static const struct pica__wait_ops await_ops = {"await", NULL};
+const struct pica__wait_ops pica__member_ops = {"gather", NULL};
 static const struct pica__wait_ops shield_ops = {"shield", await_withdraw};
 
 static void await_done(pica__waiter *waiter, pica_future *future) {
@@ -104,11 +105,15 @@ static bool room_for_task(const pica__worker *worker) {
     return pica__fiber_room(worker) >= (size_t)(stack->hi - stack->lo) / 2;
 }
 
-PICA__NO_TSAN static void run_in_place(pica_task *self, pica_task *task) {
-    pica__wait wait = {&await_ops, self, &task->future, 0};
+/* Returns PICA_ECANCELED if a cancellation was pending, else 0. */
+PICA__NO_TSAN static int run_in_place(pica_task *self, pica_task *task,
+                                      const struct pica__wait_ops *ops) {
+    pica__wait wait = {ops, self, &task->future, 0};
+    int rc = 0;
     self->wait = &wait;
     while (!pica__wait_publish(&wait)) {
         (void)pica__cancel(task); /* claimed but not begun: it ends without running */
+        rc = wait.result;
         wait.result = 0;
     }
     pica__worker *worker = pica__self();
@@ -121,6 +126,7 @@ PICA__NO_TSAN static void run_in_place(pica_task *self, pica_task *task) {
     pica__tsan_leave(self->tsan_fiber);
 #endif
     in_place_return(&wait);
+    return rc;
 }
 
 /* Takes the task out of the runnable ones if it is the youngest; otherwise its entry stays, dead. */
@@ -159,14 +165,15 @@ static bool claim_in_place(pica__worker *worker, pica_task *self, pica_task *tas
     return true;
 }
 
-PICA__NO_TSAN bool pica__await_in_place(pica_task *self, pica_task *task, int *rc) {
+PICA__NO_TSAN bool pica__await_in_place(pica_task *self, pica_task *task, bool keeps, int *rc) {
     *rc = 0;
     pica__worker *worker = pica__self();
     void *context = pica__tsan_enter(worker->tsan);
     bool claimed = claim_in_place(worker, self, task, rc);
     pica__tsan_leave(context);
     if (claimed) {
-        run_in_place(self, task);
+        int cancelled = run_in_place(self, task, keeps ? &pica__member_ops : &await_ops);
+        *rc = keeps ? cancelled : 0; /* else the task's own result tells */
     }
     return claimed;
 }
@@ -182,7 +189,7 @@ static int await_done_or_cancelled(pica_task *self, pica_future *future, bool sh
             uint32_t word = atomic_load_explicit(&task->word, memory_order_relaxed);
             int rc = 0;
             if (pica__task_state(word) == PICA__TASK_NEW &&
-                (pica__await_in_place(self, task, &rc) || rc != 0)) {
+                (pica__await_in_place(self, task, false, &rc) || rc != 0)) {
                 if (rc < 0) {
                     return rc;
                 }

@@ -91,7 +91,7 @@ bool pica__cancel(pica_task *task) {
         pica_task *next = pica_task_ref((pica_task *)target);
         pica__future_mark_seen(target);
         r = request(next);
-        release(task, r != ENDED, false);
+        release(task, r != ENDED && task->wait->ops != &pica__member_ops, false);
         pica__task_unref(held);
         held = next;
         task = next;

@@ -18,6 +18,9 @@
  * in C programs. It belongs to the stack: a task may suspend inside a catch block. */
 __attribute__((weak)) void *__cxa_get_globals(void);
 
+/* Debugging: how much of a stack is overwritten when it is given back. */
+enum { POISON_BYTES = 4096 };
+
 static void fiber_place(pica__fiber **out, pica__stack stack, bool own_stack,
                         void (*entry)(void *fiber)) {
     /* Below the fiber's struct, on a 16-byte boundary, begins the stack. */
@@ -59,6 +62,10 @@ void pica__fiber_free(pica__worker *worker, pica__fiber *fiber) {
     if (fiber->own_stack) {
         pica__stack_unmap(stack);
         return;
+    }
+    if (PICA__UNLIKELY(worker->rt->config.debug_poison)) {
+        /* Whoever keeps a pointer into a frame that is gone finds this. */
+        memset(stack.hi - POISON_BYTES, 0xa5, POISON_BYTES);
     }
     pica__stack_cache_put(&worker->stacks, stack);
     pica__runtime_stack_freed(worker->rt);

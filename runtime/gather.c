@@ -111,6 +111,7 @@ static void group_enter(struct group *g, size_t n, pica_future *const futures[],
         atomic_fetch_add_explicit(&g->calls, 1, memory_order_relaxed);
         if (!pica__future_wait(futures[i], &entries[i].waiter)) {
             atomic_fetch_sub_explicit(&g->calls, 1, memory_order_relaxed);
+            entries[i].group = NULL; /* it was never linked */
             pica__lock(&g->lock);
             (void)count_done(g, futures[i]);
             pica__unlock(&g->lock);
@@ -159,34 +160,43 @@ static void cancel_undone(size_t n, pica_future *const futures[]) {
 
 /* With all results wanted nothing can end the wait early but its last member, so unstarted tasks may
  * run here one after the other, as long as no thief has taken them. */
-static void run_in_place(pica_task *self, size_t n, pica_future *const futures[]) {
+static bool run_in_place(pica_task *self, size_t n, pica_future *const futures[]) {
     for (size_t i = n; i-- > 0;) {
+        if (pica__cancel_take(self)) {
+            return true;
+        }
         pica_future *future = futures[i];
         int rc;
         if (future->is_task && future != &self->future &&
             pica__task_state(atomic_load_explicit(&((pica_task *)future)->word,
-                                                  memory_order_relaxed)) == PICA__TASK_NEW) {
-            (void)pica__await_in_place(self, (pica_task *)future, &rc);
+                                                  memory_order_relaxed)) == PICA__TASK_NEW &&
+            pica__await_in_place(self, (pica_task *)future, true, &rc) && rc == PICA_ECANCELED) {
+            return true;
         }
     }
+    return false;
 }
 
-static int gather_wait(pica_task *self, struct group *g, size_t n, pica_future *const futures[]) {
-    bool cancelled = false;
+/* Returns true if the caller was cancelled, then or before. */
+static bool gather_wait(pica_task *self, struct group *g, size_t n, pica_future *const futures[],
+                        bool cancelled) {
     for (;;) {
+        if (cancelled) {
+            pica__lock(&g->lock);
+            bool done = g->pending == 0;
+            g->stop_on_error = false; /* a cancelled gather waits for all its members */
+            pica__unlock(&g->lock);
+            if (done) {
+                return true;
+            }
+            cancel_undone(n, futures);
+        }
         int rc = pica__suspend(&g->wait, group_commit);
-        cancelled |= rc == PICA_ECANCELED || pica__cancel_take(self);
-        if (!cancelled) {
-            return g->error;
+        bool again = rc == PICA_ECANCELED || pica__cancel_take(self);
+        if (!cancelled && !again) {
+            return false;
         }
-        pica__lock(&g->lock);
-        bool done = g->pending == 0;
-        g->stop_on_error = false; /* a cancelled gather waits for all its members */
-        pica__unlock(&g->lock);
-        if (done) {
-            return PICA_ECANCELED;
-        }
-        cancel_undone(n, futures);
+        cancelled = true;
     }
 }
 
@@ -201,13 +211,12 @@ int pica_gather(size_t n, pica_future *const futures[], unsigned flags) {
     if (entries == NULL) {
         return -ENOMEM;
     }
-    if (all) {
-        run_in_place(self, n, futures);
-    }
+    bool cancelled = all && run_in_place(self, n, futures);
     struct group g = {.wait = {&group_ops, self, NULL, 0}, .target = 0, .stop_on_error = !all,
                       .stop_on_cancel = true};
     group_enter(&g, n, futures, entries);
-    int rc = gather_wait(self, &g, n, futures);
+    cancelled = gather_wait(self, &g, n, futures, cancelled);
+    int rc = cancelled ? PICA_ECANCELED : all ? 0 : g.error;
     group_leave(&g, n, futures, entries);
     entries_put(local, entries, n);
     for (size_t i = 0; i < n && !all; i++) {
@@ -215,7 +224,7 @@ int pica_gather(size_t n, pica_future *const futures[], unsigned flags) {
             pica__future_mark_seen(futures[i]); /* later failures of a failed gather are dropped */
         }
     }
-    return rc == PICA_ECANCELED || !all ? rc : 0;
+    return rc;
 }
 
 static size_t count_finished(size_t n, pica_future *const futures[]) {

@@ -217,6 +217,13 @@ static uintptr_t take_newest(pica__worker *worker) {
     return task == NULL ? 0 : pica__entry_start(task);
 }
 
+void pica__worker_age_newest(pica__worker *worker) {
+    uintptr_t entry = take_newest(worker);
+    if (entry != 0) {
+        deque_push(worker, entry);
+    }
+}
+
 uintptr_t pica__worker_pick(pica__worker *worker) {
     if (worker->fifo || turn_is_over(worker)) {
         return 0;

@@ -197,7 +197,7 @@ int pica_wait_all_tasks(int cancel) {
 
 /* --- counters --- */
 
-int pica_runtime_stats(pica_runtime *rt, struct pica_runtime_stats *stats) {
+int pica_runtime_get_stats(pica_runtime *rt, struct pica_runtime_stats *stats) {
     if (stats->size != sizeof *stats) {
         return -EINVAL;
     }

@@ -92,7 +92,9 @@ int pica__task_create(pica_task **out, pica_loop *loop, pica_fn fn, void *arg,
 
 /* The await of task by the current task, in place if that is possible. Returns true if the task has
  * been run to its end; false with *rc == 0: wait for it; with *rc > 0: the turn's budget is spent, so
- * wait, or yield and try again; with *rc < 0: fail so. */
-bool pica__await_in_place(pica_task *self, pica_task *task, int *rc);
+ * wait, or yield and try again; with *rc < 0: fail so. keeps: a cancellation of self that reaches task
+ * meanwhile stays pending for self, and one that was pending before is told by true with *rc ==
+ * PICA_ECANCELED. */
+bool pica__await_in_place(pica_task *self, pica_task *task, bool keeps, int *rc);
 
 #endif

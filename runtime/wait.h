@@ -65,6 +65,9 @@ struct pica__wait_ops {
      * that holds the claim, on any thread. NULL for awaits, which pass the cancel on to target. */
     bool (*cancel)(struct pica__wait *wait);
 };
+/* Those of an await in place of one member of a group: the cancellation stays pending though it was
+ * passed on to target, because the one that waits has others to pass it on to. */
+extern const struct pica__wait_ops pica__member_ops;
 
 /* One suspension of one task. Lies on the task's stack. */
 typedef struct pica__wait {

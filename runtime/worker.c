@@ -140,6 +140,7 @@ static bool turn(pica__worker *worker) {
     if (worker->turn_start == 0 && pica__deque_size(&worker->deque) > 1) {
         worker->turn_start = pica__now(); /* one task alone needs no clock */
     }
+    pica__worker_age_newest(worker);
     any |= run_tasks(worker);
     return any;
 }

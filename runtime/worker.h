@@ -111,6 +111,8 @@ void pica__ready_unstarted(pica_task *task, bool placed);
 /* The next thing to run without going to the loop: an entry as in the deque, 0 if there is none or
  * the turn is over. */
 uintptr_t pica__worker_pick(pica__worker *worker);
+/* Once a turn: the task created last joins the deque, or tasks that keep that filled would starve it. */
+void pica__worker_age_newest(pica__worker *worker);
 /* Counts a step. */
 static inline void pica__worker_step(pica__worker *worker) {
     atomic_store_explicit(&worker->steps,

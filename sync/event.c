@@ -10,8 +10,8 @@
  * one order: a task that clears, looks for work and waits cannot miss a set in between, also one
  * that found the flag set already.
  *
- * A set takes the whole list at once. Thus it wakes exactly those that wait at that moment, even if a
- * clear follows before all are fired: those that come after the clear are in a list of their own.
+ * A set takes the whole list at once. Thus it wakes exactly those that wait at that moment, even if
+ * a clear follows before all are fired: those that come after the clear are in a list of their own.
  *
  * The event's memory may go as soon as a wait that saw the flag has returned and nobody else waits:
  * after taking the nodes a set touches nothing but them, and who sees the flag lets the set that is
@@ -51,8 +51,8 @@ void pica_event_init(pica_event *event) {
 }
 
 /* A flag that was seen may be the caller's leave to free the event; so a set that has published the
- * flag but not yet left the guard is waited for. It held the guard before it set the flag, hence who
- * sees the flag also sees the guard held, or given back. */
+ * flag but not yet left the guard is waited for. It held the guard before it set the flag, hence
+ * who sees the flag also sees the guard held, or given back. */
 static bool is_set(struct event *e) {
     if ((atomic_load_explicit(&e->state, memory_order_acquire) & SET) == 0) {
         return false;
@@ -71,8 +71,8 @@ static void drop_waiters_bit(struct event *e) {
     }
 }
 
-/* Under the guard: true if the flag is set, else the WAITERS bit is from now on, which leads the next
- * set to the guard. */
+/* Under the guard: true if the flag is set, else the WAITERS bit is from now on, which leads the
+ * next set to the guard. */
 static bool set_or_mark(struct event *e) {
     uint32_t old = atomic_load_explicit(&e->state, memory_order_acquire);
     for (;;) {
@@ -92,7 +92,7 @@ static bool event_commit(pica__wait *wait) {
     bool waits = false;
     pica__lock(&e->guard);
     if (set_or_mark(e)) {
-        wait->result = PICA__SYNC_AT_ONCE;
+        pica__waiting_at_once(&w->node, 0);
     } else if (pica__wait_publish(wait)) {
         pica__waiters_push(&e->waiters, &w->node);
         waits = true;
@@ -115,7 +115,7 @@ static bool event_withdraw(pica__wait *wait) {
     return withdrawn;
 }
 
-static const struct pica__wait_ops event_ops = {"event", event_withdraw};
+static const struct pica__wait_ops event_ops = {.what = "event", .cancel = event_withdraw};
 
 int pica_event_wait(pica_event *event) {
     struct event *e = event_of(event);

@@ -11,9 +11,9 @@
  * without LOCKED: a lock with waiters is handed over, not freed, so nobody can come in between. The
  * compare-and-swaps from and to 0 therefore need no guard.
  *
- * The lock's memory may go as soon as an acquire that followed has returned: a release does not touch
- * it after it has handed the lock over (the waiter is fired last) or freed it (which is done without
- * the guard).
+ * The lock's memory may go as soon as an acquire that followed has returned: a release does not
+ * touch it after it has handed the lock over (the waiter is fired last) or freed it (which is done
+ * without the guard).
  *
  * Order: guard, then nothing; waiters are fired after it.
  */
@@ -63,8 +63,8 @@ static bool take_free(struct lock *l) {
                                                    memory_order_acquire, memory_order_relaxed);
 }
 
-/* Under the guard: takes the lock if it is free (true), else makes sure that it has the WAITERS bit,
- * so that it cannot be freed any more without the guard. */
+/* Under the guard: takes the lock if it is free (true), else makes sure that it has the WAITERS
+ * bit, so that it cannot be freed any more without the guard. */
 static bool take_or_mark(struct lock *l) {
     uint32_t old = atomic_load_explicit(&l->state, memory_order_relaxed);
     for (;;) {
@@ -85,7 +85,7 @@ static bool acquire_commit(pica__wait *wait) {
     bool waits = false;
     pica__lock(&l->guard);
     if (take_or_mark(l)) {
-        wait->result = PICA__SYNC_AT_ONCE;
+        pica__waiting_at_once(&w->node, 0);
     } else if (pica__wait_publish(wait)) {
         pica__waiters_push(&l->waiters, &w->node);
         waits = true;
@@ -108,7 +108,7 @@ static bool acquire_withdraw(pica__wait *wait) {
     return withdrawn;
 }
 
-static const struct pica__wait_ops acquire_ops = {"lock", acquire_withdraw};
+static const struct pica__wait_ops acquire_ops = {.what = "lock", .cancel = acquire_withdraw};
 
 int pica_lock_acquire(pica_lock *lock) {
     struct lock *l = lock_of(lock);

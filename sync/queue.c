@@ -3,18 +3,19 @@
  * Everything is under one guard. What it keeps true:
  *   - getters wait only while the ring is empty, putters only while it is full (bounded queues), so
  *     never both;
- *   - a put that finds a getter waiting gives it the item directly, a get that finds a putter waiting
- *     takes the oldest item and moves the putter's item in; so what was put or asked for first is
- *     served first, and nobody who comes later can come in between;
+ *   - a put that finds a getter waiting gives it the item directly, a get that finds a putter
+ *     waiting takes the oldest item and moves the putter's item in; so what was put or asked for
+ *     first is served first, and nobody who comes later can come in between;
  *   - unfinished counts the items that went in and were not reported done; joiners wait only while
  *     it is not 0;
  *   - after SHUTDOWN nobody waits, except joiners.
  *
- * The ring grows by doubling. Memory is got without the guard (grow), and the queue looked at again.
- * A putter that waits needs none: the queue was full, so its ring has all of maxsize.
+ * The ring grows by doubling. Memory is got without the guard (grow), and the queue looked at
+ * again. A putter that waits needs none: the queue was full, so its ring has all of maxsize.
  *
  * The queue's memory may go as soon as no call on it is under way, except those that have already
- * woken the caller: nodes are fired after the guard was given back, and then nothing else is touched.
+ * woken the caller: nodes are fired after the guard was given back, and then nothing else is
+ * touched.
  *
  * Order: guard, then nothing; waiters are fired, items destroyed and memory got without it.
  */
@@ -200,7 +201,7 @@ static bool put_commit(pica__wait *wait) {
     int rc = put_locked(q, w->item, &getter);
     PICA__CHECK(rc != NEEDS_ROOM); /* it was full just before, and rings do not shrink */
     if (rc != -EAGAIN) {
-        wait->result = rc == 0 ? PICA__SYNC_AT_ONCE : rc;
+        pica__waiting_at_once(&w->node, rc);
     } else if (pica__wait_publish(wait)) {
         pica__waiters_push(&q->putters, &w->node);
         waits = true;
@@ -221,7 +222,7 @@ static bool put_withdraw(pica__wait *wait) {
     return withdrawn;
 }
 
-static const struct pica__wait_ops put_ops = {"queue put", put_withdraw};
+static const struct pica__wait_ops put_ops = {.what = "queue put", .cancel = put_withdraw};
 
 int pica_queue_put(pica_queue *queue, void *item) {
     pica_task *task = pica__current();
@@ -259,7 +260,7 @@ static bool get_commit(pica__wait *wait) {
     pica__lock(&q->guard);
     int rc = get_locked(q, &w->item, &putter);
     if (rc != -EAGAIN) {
-        wait->result = rc == 0 ? PICA__SYNC_AT_ONCE : rc;
+        pica__waiting_at_once(&w->node, rc);
     } else if (pica__wait_publish(wait)) {
         pica__waiters_push(&q->getters, &w->node);
         waits = true;
@@ -280,7 +281,7 @@ static bool get_withdraw(pica__wait *wait) {
     return withdrawn;
 }
 
-static const struct pica__wait_ops get_ops = {"queue get", get_withdraw};
+static const struct pica__wait_ops get_ops = {.what = "queue get", .cancel = get_withdraw};
 
 int pica_queue_get(pica_queue *queue, void **item) {
     pica_task *task = pica__current();
@@ -334,7 +335,7 @@ static bool join_commit(pica__wait *wait) {
     bool waits = false;
     pica__lock(&q->guard);
     if (q->unfinished == 0) {
-        wait->result = PICA__SYNC_AT_ONCE;
+        pica__waiting_at_once(&w->node, 0);
     } else if (pica__wait_publish(wait)) {
         pica__waiters_push(&q->joiners, &w->node);
         waits = true;
@@ -352,7 +353,7 @@ static bool join_withdraw(pica__wait *wait) {
     return withdrawn;
 }
 
-static const struct pica__wait_ops join_ops = {"queue join", join_withdraw};
+static const struct pica__wait_ops join_ops = {.what = "queue join", .cancel = join_withdraw};
 
 int pica_queue_join(pica_queue *queue) {
     struct queue *q = queue_of(queue);

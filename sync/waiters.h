@@ -1,8 +1,8 @@
 /* The list of tasks that wait for a lock, an event or a queue, in the order in which they came.
  *
  * A zeroed list is valid and empty, so that the objects need no initialisation. The list is guarded
- * by its owner's lock, except for a chain that was taken out by pica__waiters_take_all: that belongs
- * to the taker alone.
+ * by its owner's lock, except for a chain that was taken out by pica__waiters_take_all: that
+ * belongs to the taker alone.
  *
  * What a canceller must know under the owner's lock is whether a node is still in the list. To say
  * so for each of a million nodes that were taken out at once would take a million writes under the
@@ -24,7 +24,7 @@
 #include "runtime/base/lock.h"
 #include "runtime/wait.h"
 
-/* What a commit leaves as the result when it found that nothing had to be waited for. */
+/* The result that a commit leaves when it found that nothing had to be waited for. */
 enum { PICA__SYNC_AT_ONCE = 1 };
 
 /* One wait of one task, on its stack. All members but wait belong to the list's owner. */
@@ -33,6 +33,7 @@ typedef struct pica__waiting {
     struct pica__waiting *prev;
     struct pica__waiting *next;
     uint64_t round; /* the list's round when it was linked, counted from 1; 0: not linked */
+    int at_once;    /* the call's result, with PICA__SYNC_AT_ONCE */
 } pica__waiting;
 
 /* Lies in the memory of a public opaque struct, which the user's code initialised as integers. */
@@ -108,17 +109,23 @@ static inline void pica__waiters_fire_all(pica__waiting *chain, int result) {
     }
 }
 
-/* Suspends the task of the node; returns the result, 0 also for PICA__SYNC_AT_ONCE. Who was fired has
- * by that all that was written before. Who was not has to acquire what the commit saw and did under the
- * guard: the partner of this load is the commit's unlock, or a later one. A fired task must not look:
- * the object may be gone. */
+/* In a commit that found that nothing has to be waited for: rc is the call's result. */
+static inline void pica__waiting_at_once(pica__waiting *node, int rc) {
+    node->at_once = rc;
+    node->wait.result = PICA__SYNC_AT_ONCE;
+}
+
+/* Suspends the task of the node; returns the call's result. Who was fired has by that all that was
+ * written before, and must not look at the object, which may be gone. Who was not has to acquire
+ * what the commit saw and did under the guard: the partner of these loads is the commit's unlock,
+ * or a later one. */
 static inline int pica__waiting_suspend(pica__waiting *node, bool (*commit)(pica__wait *wait),
                                         pica__lock_t *guard) {
     int rc = pica__suspend(&node->wait, commit);
-    if (rc != 0) {
+    if (rc == PICA__SYNC_AT_ONCE || rc == PICA_ECANCELED) {
         (void)atomic_load_explicit(&guard->held, memory_order_acquire);
     }
-    return rc == PICA__SYNC_AT_ONCE ? 0 : rc;
+    return rc == PICA__SYNC_AT_ONCE ? node->at_once : rc;
 }
 
 #endif

@@ -51,7 +51,8 @@ void bm_must(int rc, const char *what);
 
 /* --- for the runner --- */
 
-/* Shows value, divided by the number of operations, as a column of its own. */
+/* Shows value as a column of its own; the second divides it by the number of operations. */
+void bm_counter(bm_state *state, const char *name, double value);
 void bm_counter_per_operation(bm_state *state, const char *name, double value);
 /* The benchmark has failed; bm_run will return 1. */
 void bm_fail(bm_state *state, const char *why);

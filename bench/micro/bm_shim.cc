@@ -31,6 +31,10 @@ int64_t bm_param(const bm_state *state) {
     return state_of(state).range(1);
 }
 
+void bm_counter(bm_state *state, const char *name, double value) {
+    state_of(state).counters[name] = benchmark::Counter(value);
+}
+
 void bm_counter_per_operation(bm_state *state, const char *name, double value) {
     state_of(state).counters[name] =
         benchmark::Counter(value, benchmark::Counter::kAvgIterations);

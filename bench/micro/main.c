@@ -1,9 +1,10 @@
 /* pica-bench-micro: single operations of the runtime. Arguments are Google Benchmark's, for example
  * --benchmark_filter=REGEX, --benchmark_out=FILE.json, --benchmark_repetitions=9.
  *
- * Each run of a benchmark gets a runtime of its own. Beside the times stand, for each operation, the
- * tasks that were stolen and the times that a worker went to sleep or was woken by another thread: a
- * figure for two workers says little without them. */
+ * Each run of a benchmark gets a runtime of its own. Beside the times stand what a figure for two workers
+ * can only be read with: the busiest worker's share of all steps (1: it did everything), and for each
+ * operation the tasks stolen, and the times that a worker went to sleep or was woken by another
+ * thread. */
 #include <pica.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -46,11 +47,18 @@ static int run_beside(pica_runtime *rt, const struct run *run) {
 
 static void report_stats(bm_state *state, pica_runtime *rt) {
     struct pica_runtime_stats stats = {.size = sizeof stats};
-    if (pica_runtime_stats(rt, &stats) == 0) {
-        bm_counter_per_operation(state, "steals", (double)stats.steals);
-        bm_counter_per_operation(state, "parks", (double)stats.parks);
-        bm_counter_per_operation(state, "wakes", (double)stats.wakes);
+    BM_MUST(pica_runtime_get_stats(rt, &stats));
+    uint64_t sum = 0;
+    uint64_t most = 0;
+    for (unsigned i = 0; i < pica_runtime_workers(rt); i++) {
+        uint64_t steps = pica_runtime_worker_steps(rt, i);
+        sum += steps;
+        most = steps > most ? steps : most;
     }
+    bm_counter(state, "busiest", sum == 0 ? 0 : (double)most / (double)sum);
+    bm_counter_per_operation(state, "steals", (double)stats.steals);
+    bm_counter_per_operation(state, "parks", (double)stats.parks);
+    bm_counter_per_operation(state, "wakes", (double)stats.wakes);
 }
 
 static void run_case(bm_state *state, const struct bm_case *row) {

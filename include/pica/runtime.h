@@ -94,7 +94,7 @@ struct pica_runtime_stats {
     uint64_t sockets;       /* open socket handles */
 };
 /* Fills *stats. 0, or -EINVAL for a wrong size. Any thread, while rt is open. */
-PICA_API int pica_runtime_stats(pica_runtime *rt, struct pica_runtime_stats *stats);
+PICA_API int pica_runtime_get_stats(pica_runtime *rt, struct pica_runtime_stats *stats);
 /* The steps counter of one worker; 0 for an index out of range. Any thread. */
 PICA_API uint64_t pica_runtime_worker_steps(pica_runtime *rt, unsigned i);
 

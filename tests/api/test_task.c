@@ -567,8 +567,8 @@ TASK_TEST(stats) {
     struct pica_runtime_stats before = {.size = sizeof before};
     struct pica_runtime_stats after = {.size = sizeof after};
     struct pica_runtime_stats wrong = {.size = sizeof wrong - 1};
-    PT_EQ(pica_runtime_stats(rt, &wrong), -EINVAL);
-    PT_EQ(pica_runtime_stats(rt, &before), 0);
+    PT_EQ(pica_runtime_get_stats(rt, &wrong), -EINVAL);
+    PT_EQ(pica_runtime_get_stats(rt, &before), 0);
     PT_EQ(before.tasks_alive, 1);
     PT_EQ(before.tasks_created, 1);
     pica_future *go = new_future();
@@ -576,14 +576,14 @@ TASK_TEST(stats) {
     for (int i = 0; i < MANY; i++) {
         task[i] = spawn(waits, go);
     }
-    PT_EQ(pica_runtime_stats(rt, &after), 0);
+    PT_EQ(pica_runtime_get_stats(rt, &after), 0);
     PT_EQ(after.tasks_alive, 1 + MANY);
     signal_future(go);
     for (int i = 0; i < MANY; i++) {
         PT_EQ(pica_join(task[i], NULL), 0);
     }
     PT_EQ(pica_wait_all_tasks(0), 0);
-    PT_EQ(pica_runtime_stats(rt, &after), 0);
+    PT_EQ(pica_runtime_get_stats(rt, &after), 0);
     PT_EQ(after.tasks_alive, 1);
     PT_EQ(after.tasks_created, 1 + MANY);
     PT_CHECK(after.steps >= before.steps);

@@ -141,7 +141,7 @@ static int awaits_main(void *arg) {
     atomic_store(&a->ticker.stop, true);
     a->stats.size = sizeof a->stats;
     PT_EQ(pica_wait_all_tasks(0), 0);
-    PT_EQ(pica_runtime_stats(pica_current_runtime(), &a->stats), 0);
+    PT_EQ(pica_runtime_get_stats(pica_current_runtime(), &a->stats), 0);
     return 0;
 }
 

@@ -86,7 +86,7 @@ static void chain_check(struct chain *c) {
     pica_future_unref(c->ready);
     PT_EQ(pica_wait_all_tasks(0), 0);
     struct pica_runtime_stats stats = {.size = sizeof stats};
-    PT_EQ(pica_runtime_stats(pica_current_runtime(), &stats), 0);
+    PT_EQ(pica_runtime_get_stats(pica_current_runtime(), &stats), 0);
     PT_EQ(stats.tasks_alive, 1);
 }
 

@@ -2,6 +2,7 @@
  * thread, no memory. Also those that are closed with tasks suspended, timers armed and callbacks
  * queued. 300 in every run of the tests; `cycles full` makes 10,000. */
 #include <pica.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "runtime/base/compiler.h"
@@ -156,6 +157,60 @@ PT_TEST_TIMEOUT(at_once, 60) {
     struct left after = look();
     PT_EQ(after.fds, before.fds);
     PT_EQ(after.threads, before.threads);
+}
+
+/* --- a plain thread whose last act ends the runtime --- */
+
+enum { ENDINGS = SANITIZED ? 200 : 1000 };
+
+struct ending {
+    pica_loop *loop;
+    pica_event event;
+    pica_future *future;
+    pica_task *task;
+    unsigned kind;
+};
+
+static void set_future(void *arg) {
+    struct ending *e = arg;
+    PT_EQ(pica_future_set_result(e->future, NULL, NULL), 0);
+}
+
+/* The runtime may be gone before these calls return; they must not touch it then. */
+static void *ending_thread(void *arg) {
+    struct ending *e = arg;
+    switch (e->kind) {
+        case 0: pica_event_set(&e->event); break;
+        case 1: set_future(e); break;
+        case 2: PT_EQ(pica_call_soon_threadsafe(e->loop, set_future, e, NULL), 0); break;
+        default: PT_EQ(pica_task_cancel(e->task), 1); break;
+    }
+    return NULL;
+}
+
+static int ending_main(void *arg) {
+    struct ending *e = arg;
+    pthread_t thread;
+    e->loop = pica_current_loop();
+    e->task = pica_task_ref(pica_current_task());
+    PT_REQUIRE(pthread_create(&thread, NULL, ending_thread, e) == 0);
+    PT_REQUIRE(pthread_detach(thread) == 0);
+    int rc = e->kind == 1 || e->kind == 2 ? pica_await(e->future, NULL) : pica_event_wait(&e->event);
+    PT_EQ(rc, e->kind == 3 ? PICA_ECANCELED : 0);
+    pica_task_unref(e->task);
+    return 0;
+}
+
+PT_TEST_TIMEOUT(ended_by_a_thread, 60) {
+    for (unsigned i = 0; i < ENDINGS; i++) {
+        struct ending *e = calloc(1, sizeof *e);
+        PT_REQUIRE(e != NULL);
+        e->kind = i % 4;
+        PT_REQUIRE(pica_future_new(&e->future) == 0);
+        PT_EQ(pica_run(ending_main, e), 0);
+        pica_future_unref(e->future);
+        free(e);
+    }
 }
 
 PT_TEST_HIDDEN(full, 600) {

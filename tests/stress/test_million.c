@@ -130,7 +130,7 @@ static int million_main(void *arg) {
            parked - begin, m->runtimes, beside - parked, pica_time() - beside);
     struct pica_runtime_stats stats = {.size = sizeof stats};
     PT_EQ(pica_wait_all_tasks(0), 0);
-    PT_EQ(pica_runtime_stats(pica_current_runtime(), &stats), 0);
+    PT_EQ(pica_runtime_get_stats(pica_current_runtime(), &stats), 0);
     PT_EQ(stats.tasks_alive, 1);
     return 0;
 }

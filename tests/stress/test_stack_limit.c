@@ -55,7 +55,7 @@ static void run_with_each_limit(pica_fn fn) {
 static void check_end(void) {
     struct pica_runtime_stats stats = {.size = sizeof stats};
     PT_EQ(pica_wait_all_tasks(0), 0);
-    PT_EQ(pica_runtime_stats(pica_current_runtime(), &stats), 0);
+    PT_EQ(pica_runtime_get_stats(pica_current_runtime(), &stats), 0);
     PT_EQ(stats.tasks_alive, 1);
     PT_CHECK(stats.stacks_live + stats.stacks_idle <= limit);
 }

@@ -1,5 +1,6 @@
-/* Locks and events while everything happens at once, and single grants against single cancellations:
- * nothing may be lost, doubled, or wait for ever (then the case does not finish in time). */
+/* Locks and events while everything happens at once, and single grants against single
+ * cancellations: nothing may be lost, doubled, or wait for ever (then the case does not finish in
+ * time). */
 #include <pica.h>
 
 #include <pthread.h>
@@ -16,8 +17,8 @@
 
 static struct {
     pica_lock lock;
-    int holders;  /* guarded by the lock */
-    long taken;   /* guarded by the lock */
+    int holders; /* guarded by the lock */
+    long taken;  /* guarded by the lock */
     atomic_long expected;
     atomic_bool stop;
 } excl;
@@ -173,10 +174,19 @@ PT_TEST_TIMEOUT(event_pulses, 60) {
 
 /* --- one grant against one cancellation --- */
 
-/* A thread that does one thing at the same time as another. */
+/* In loops of a few instructions: about as long as the calls that are to meet. */
+enum { DISTANCES = 400 };
+
+static void spin(int distance) {
+    for (volatile int i = distance; i > 0; i--) {
+    }
+}
+
+/* A thread that does one thing at the same time as another, now a little earlier, now later. */
 struct racer {
     pthread_t thread;
     void (*act)(void);
+    bool second;
     atomic_int *start; /* the round to be run; negative: end */
     atomic_int done;   /* the last round that was run */
 };
@@ -191,6 +201,7 @@ static void *racer_run(void *arg) {
         if (now < 0) {
             return NULL;
         }
+        spin(r->second ? DISTANCES - round % DISTANCES : round % DISTANCES);
         r->act();
         atomic_store(&r->done, round);
     }
@@ -245,6 +256,7 @@ static int duel_put_task(void *arg) {
 
 static void racers_start(struct racer r[2]) {
     for (int i = 0; i < 2; i++) {
+        r[i].second = i == 1;
         PT_REQUIRE(pthread_create(&r[i].thread, NULL, racer_run, &r[i]) == 0);
     }
 }
@@ -267,7 +279,8 @@ static void racers_end(struct racer r[2]) {
     }
 }
 
-/* One waiter, cancelled and served at the same time; check says whether the object fits its result. */
+/* One waiter, cancelled and served at the same time; check says whether the object fits its result.
+ * */
 static void duel_fight(pica_fn waiter, void (*serve)(void), void (*before)(void),
                        void (*check)(void)) {
     struct racer r[2] = {{.act = serve, .start = &duel.start},
@@ -388,7 +401,7 @@ PT_TEST_TIMEOUT(growing_twice_at_once, 60) {
 
 /* --- one call against one grant, at every distance --- */
 
-enum { DISTANCES = 400, POLLS = 2000 };
+enum { POLLS = 2000 };
 
 /* What the thread is to do, and to what. */
 struct errand {
@@ -419,8 +432,7 @@ static void *early_thread(void *arg) {
 
 static void early_send(struct errand *errand, int distance) {
     atomic_store(&early.errand, errand);
-    for (volatile int i = distance; i > 0; i--) {
-    }
+    spin(distance);
 }
 
 /* What is touched too late finds nothing valid any more. */
@@ -507,8 +519,8 @@ static int early_main(void *arg) {
     return 0;
 }
 
-/* A thread ends the wait of a task that is just about to wait, waits, or has not begun to: it is never
- * missed, and the object may be freed as soon as the task is through. */
+/* A thread ends the wait of a task that is just about to wait, waits, or has not begun to: it is
+ * never missed, and the object may be freed as soon as the task is through. */
 PT_TEST_TIMEOUT(served_while_beginning_to_wait, 60) {
     PT_EQ(pica_run(early_main, NULL), 0);
 }

@@ -52,12 +52,12 @@ static inline int parked_main(void *arg) {
 
 /* A case whose body is a task pinned to loop 0: between two of its suspensions nothing else that is
  * pinned there runs. */
-#define PARKED_TEST_TIMEOUT(name, seconds)                    \
-    static int body_##name(void *arg);                        \
-    PT_TEST_TIMEOUT(name, seconds) {                          \
-        struct parked_body parked_b = {body_##name};          \
-        PT_EQ(pica_run(parked_main, &parked_b), 0);           \
-    }                                                         \
+#define PARKED_TEST_TIMEOUT(name, seconds)           \
+    static int body_##name(void *arg);               \
+    PT_TEST_TIMEOUT(name, seconds) {                 \
+        struct parked_body parked_b = {body_##name}; \
+        PT_EQ(pica_run(parked_main, &parked_b), 0);  \
+    }                                                \
     static int body_##name(void *arg)
 #define PARKED_TEST(name) PARKED_TEST_TIMEOUT(name, PT_DEFAULT_TIMEOUT)
 

@@ -1,4 +1,5 @@
-/* Tasks that work while others cancel them all the time, for tests of what must hold all the same. */
+/* Tasks that work while others cancel them all the time, for tests of what must hold all the same.
+ * */
 #ifndef VICTIMS_H
 #define VICTIMS_H
 
@@ -38,8 +39,8 @@ static inline void victims_start(pica_fn even, pica_fn odd) {
     }
 }
 
-/* Called by each victim at first; gives it a seed. Before all have begun nobody is cancelled: a task
- * that is cancelled before it begins never does. */
+/* Called by each victim at first; gives it a seed. Before all have begun nobody is cancelled: a
+ * task that is cancelled before it begins never does. */
 static inline uint32_t victim_begin(void) {
     return atomic_fetch_add(&victims.begun, 1) + 1;
 }
