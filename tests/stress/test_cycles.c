@@ -171,9 +171,10 @@ struct ending {
     unsigned kind;
 };
 
+/* With a reference of its own: whoever awaits drops the other one. */
 static void set_future(void *arg) {
-    struct ending *e = arg;
-    PT_EQ(pica_future_set_result(e->future, NULL, NULL), 0);
+    PT_EQ(pica_future_set_result(arg, NULL, NULL), 0);
+    pica_future_unref(arg);
 }
 
 /* The runtime may be gone before these calls return; they must not touch it then. */
@@ -181,8 +182,8 @@ static void *ending_thread(void *arg) {
     struct ending *e = arg;
     switch (e->kind) {
         case 0: pica_event_set(&e->event); break;
-        case 1: set_future(e); break;
-        case 2: PT_EQ(pica_call_soon_threadsafe(e->loop, set_future, e, NULL), 0); break;
+        case 1: set_future(e->future); break;
+        case 2: PT_EQ(pica_call_soon_threadsafe(e->loop, set_future, e->future, NULL), 0); break;
         default: PT_EQ(pica_task_cancel(e->task), 1); break;
     }
     return NULL;
@@ -193,6 +194,9 @@ static int ending_main(void *arg) {
     pthread_t thread;
     e->loop = pica_current_loop();
     e->task = pica_task_ref(pica_current_task());
+    if (e->kind == 1 || e->kind == 2) {
+        pica_future_ref(e->future);
+    }
     PT_REQUIRE(pthread_create(&thread, NULL, ending_thread, e) == 0);
     PT_REQUIRE(pthread_detach(thread) == 0);
     int rc = e->kind == 1 || e->kind == 2 ? pica_await(e->future, NULL) : pica_event_wait(&e->event);
