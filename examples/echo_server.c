@@ -115,7 +115,7 @@ static int amain(void *arg) {
     if (rc >= 0) {
         sigaction(SIGTERM, &action, NULL);
         sigaction(SIGINT, &action, NULL);
-        action.sa_flags = SA_RESTART;
+        action.sa_flags = 0;
         sigaction(SIGUSR1, &action, NULL);
         rc = announce(server);
         rc = rc < 0 ? rc : serve(server);

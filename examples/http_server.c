@@ -364,7 +364,7 @@ static int amain(void *arg) {
     if (rc >= 0) {
         sigaction(SIGTERM, &action, NULL);
         sigaction(SIGINT, &action, NULL);
-        action.sa_flags = SA_RESTART;
+        action.sa_flags = 0;
         sigaction(SIGUSR1, &action, NULL);
         printf("listening %u\n", pica_address_port(&address));
         fflush(stdout);

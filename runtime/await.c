@@ -181,9 +181,14 @@ PICA__NO_TSAN bool pica__await_in_place(pica_task *self, pica_task *task, bool k
 /* --- the public calls --- */
 
 /* Waits until the future is done. A cancellation of the caller is passed on to the future, unless
- * shielded. Returns 0, or PICA_ECANCELED (shielded, or it came when the future was done), -ENOMEM. */
+ * shielded. Returns 0, or PICA_ECANCELED (shielded, or it came too late to be passed on), -ENOMEM.
+ * Too late means that a task has ended; its future may be done only a moment later. */
 static int await_done_or_cancelled(pica_task *self, pica_future *future, bool shield) {
+    bool late = false;
     while (!pica__future_is_done(future)) {
+        if (!shield && pica__cancel_take(self) && pica_future_cancel(future) == 0) {
+            late = true;
+        }
         if (!shield && future->is_task) {
             pica_task *task = (pica_task *)future;
             uint32_t word = atomic_load_explicit(&task->word, memory_order_relaxed);
@@ -199,14 +204,16 @@ static int await_done_or_cancelled(pica_task *self, pica_future *future, bool sh
                 continue;
             }
         }
-        /* Not shielded, the cancellation came before the wait began: it goes to what we are about to
-         * await, unless that has been done meanwhile. */
-        if (await_suspend(self, future, shield) == PICA_ECANCELED &&
-            (shield || pica_future_cancel(future) == 0)) {
-            return PICA_ECANCELED;
+        /* Not shielded, the cancellation came just before the wait began: it goes to what we are about
+         * to await, unless that has been done meanwhile. */
+        if (await_suspend(self, future, shield) == PICA_ECANCELED) {
+            if (shield) {
+                return PICA_ECANCELED;
+            }
+            late |= pica_future_cancel(future) == 0;
         }
     }
-    return 0;
+    return late ? PICA_ECANCELED : 0;
 }
 
 static int await_any(pica_future *future, void **value, bool shield) {

@@ -211,7 +211,7 @@ int pica_gather(size_t n, pica_future *const futures[], unsigned flags) {
     if (entries == NULL) {
         return -ENOMEM;
     }
-    bool cancelled = all && run_in_place(self, n, futures);
+    bool cancelled = pica__cancel_take(self) || (all && run_in_place(self, n, futures));
     struct group g = {.wait = {&group_ops, self, NULL, 0}, .target = 0, .stop_on_error = !all,
                       .stop_on_cancel = true};
     group_enter(&g, n, futures, entries);

@@ -146,6 +146,8 @@ void pica__starved_release(pica__worker *worker);
  * the oldest task that has none; true if so: then the worker does not sleep. */
 bool pica__starved_doze(pica__worker *worker);
 void pica__starved_undoze(pica__worker *worker);
+/* At the end: drops the entries of tasks that were run or failed without them. */
+void pica__starved_drop(pica_runtime *rt);
 /* A stack went back to the pool. */
 void pica__runtime_stack_freed(pica_runtime *rt);
 static inline uint32_t pica__phase(pica_runtime *rt) {

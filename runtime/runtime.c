@@ -424,6 +424,7 @@ static void queues_drop(pica_runtime *rt) {
             pica__task_unref(PICA__CONTAINER_OF(work, pica_task, start));
         }
     }
+    pica__starved_drop(rt);
     for (unsigned i = 0; i < rt->workers; i++) {
         pica__worker *worker = &rt->worker[i];
         uintptr_t entry;

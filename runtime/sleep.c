@@ -109,19 +109,19 @@ int pica_sleep(double seconds) {
 
 /* --- time-out scopes ---
  *
- * State: ACTIVE -> EXPIRED by the loop that fires the timer, after it has cancelled the task; or
- * ACTIVE -> FINISHED by an exit that took the timer out. An exit that comes between the two waits for
- * EXPIRED, which is as long as one cancel takes: so after exit no cancel of this scope can arrive, and
- * the timer, which lies in the caller's frame, is out. */
+ * State: ACTIVE -> EXPIRING -> EXPIRED by the loop that fires the timer, before and after it cancels
+ * the task; or ACTIVE -> FINISHED by an exit that took the timer out. An exit that comes between the
+ * two waits for EXPIRED, which is as long as one cancel takes: so after exit no cancel of this scope
+ * can arrive, and the timer, which lies in the caller's frame, is out. */
 
-enum { ACTIVE, EXPIRED, FINISHED };
+enum { ACTIVE, EXPIRING, EXPIRED, FINISHED };
 
 struct timeout {
     pica__timer timer;
     pica_task *task;
     int entry_count;       /* cancel requests when the scope was entered */
     bool entry_pending;    /* one of them was not delivered yet */
-    /* The loop that fires writes EXPIRED (release); the task reads it (acquire). */
+    /* The loop that fires writes EXPIRING and EXPIRED (release); the task reads them (acquire). */
     _Atomic uint32_t state;
 };
 _Static_assert(sizeof(struct timeout) <= sizeof(pica_timeout), "pica_timeout is too small");
@@ -132,6 +132,7 @@ static struct timeout *timeout_of(pica_timeout *timeout) {
 
 static void timeout_due(pica__timer *timer) {
     struct timeout *t = PICA__CONTAINER_OF(timer, struct timeout, timer);
+    atomic_store_explicit(&t->state, EXPIRING, memory_order_release);
     (void)pica__cancel(t->task);
     atomic_store_explicit(&t->state, EXPIRED, memory_order_release);
 }
@@ -186,20 +187,18 @@ int pica_timeout_exit(pica_timeout *timeout, int rc) {
         atomic_store_explicit(&t->state, FINISHED, memory_order_relaxed);
         return rc;
     }
-    int left = pica_task_uncancel(t->task);
-    if (rc == PICA_ECANCELED) {
-        return left <= t->entry_count ? PICA_ETIMEDOUT : rc;
+    bool ours = pica_task_uncancel(t->task) <= t->entry_count;
+    if (ours && !t->entry_pending) {
+        (void)pica__cancel_take(t->task); /* if it was never delivered: it must not be later */
     }
-    if (left <= t->entry_count && !t->entry_pending) {
-        (void)pica__cancel_take(t->task); /* ours was never delivered, and must not be later */
-    }
-    return rc;
+    return ours && rc == PICA_ECANCELED ? PICA_ETIMEDOUT : rc;
 }
 
 int pica_timeout_expired(const pica_timeout *timeout) {
     const struct timeout *t = (const struct timeout *)(const void *)timeout;
-    return atomic_load_explicit(&((struct timeout *)(uintptr_t)t)->state, memory_order_acquire) ==
-           EXPIRED;
+    uint32_t state =
+        atomic_load_explicit(&((struct timeout *)(uintptr_t)t)->state, memory_order_acquire);
+    return state == EXPIRING || state == EXPIRED;
 }
 
 int pica_timeout_reschedule(pica_timeout *timeout, double limit) {
@@ -215,14 +214,18 @@ int pica_timeout_reschedule(pica_timeout *timeout, double limit) {
 }
 
 int pica_wait_for(pica_future *future, double limit, void **value) {
-    if (pica_future_done(future)) {
-        return pica_current_task() == NULL ? PICA_ENOTASK : pica_await(future, value);
+    if (pica_future_done(future) && !isnan(limit)) {
+        return pica_await(future, value);
     }
     pica_timeout timeout;
     int rc = pica_timeout_enter(&timeout, limit);
     if (rc < 0) {
         return rc;
     }
-    rc = pica_await(future, value);
-    return pica_timeout_exit(&timeout, rc);
+    int code = pica_await(future, value);
+    rc = pica_timeout_exit(&timeout, code);
+    if (code == PICA_ECANCELED && rc == PICA_ETIMEDOUT && !pica_future_cancelled(future)) {
+        rc = pica_await(future, value); /* it was done before the cancellation reached it */
+    }
+    return rc;
 }

@@ -176,3 +176,10 @@ bool pica__starved_doze(pica__worker *worker) {
 void pica__starved_undoze(pica__worker *worker) {
     atomic_store_explicit(&worker->doze, PICA__DOZE_NOT, memory_order_seq_cst);
 }
+
+void pica__starved_drop(pica_runtime *rt) {
+    pica_task *task;
+    while ((task = pop_locked(rt)) != NULL) {
+        pica__task_unref(task);
+    }
+}

@@ -212,7 +212,7 @@ TASK_TEST(delivered_by_every_call) {
 }
 
 struct ending {
-    struct value value;
+    struct value *value;
     int code;
     bool suspend;
 };
@@ -220,7 +220,7 @@ struct ending {
 static int cancels_itself_and_ends(void *arg) {
     struct ending *e = arg;
     PT_EQ(pica_task_cancel(pica_current_task()), 1);
-    PT_EQ(pica_return(&e->value, value_destroy), 0);
+    PT_EQ(pica_return(e->value, value_destroy), 0);
     if (e->suspend) {
         PT_EQ(pica_yield(), PICA_ECANCELED);
     }
@@ -230,17 +230,19 @@ static int cancels_itself_and_ends(void *arg) {
 /* Asked to end and never having noticed: a normal end becomes a cancelled one, an error stays. */
 TASK_TEST(never_delivered) {
     (void)arg;
-    struct ending e[3] = {{.code = 0}, {.code = 9}, {.code = -EIO}};
+    struct ending e[3] = {{value_new(1), .code = 0},
+                          {value_new(1), .code = 9},
+                          {value_new(1), .code = -EIO}};
     void *value = &e;
     expect_cancelled(spawn(cancels_itself_and_ends, &e[0]));
-    PT_EQ(e[0].value.destroyed, 1);
+    PT_EQ(e[0].value->destroyed, 1);
     PT_EQ(pica_join(spawn(cancels_itself_and_ends, &e[1]), &value), PICA_ECANCELED);
     PT_CHECK(value == NULL);
-    PT_EQ(e[1].value.destroyed, 1);
+    PT_EQ(e[1].value->destroyed, 1);
     pica_task *task = spawn(cancels_itself_and_ends, &e[2]);
     PT_EQ(pica_await(PICA_FUTURE(task), NULL), -EIO);
     PT_EQ(pica_future_cancelled(PICA_FUTURE(task)), 0);
-    PT_EQ(e[2].value.destroyed, 1);
+    PT_EQ(e[2].value->destroyed, 1);
     pica_task_unref(task);
     return 0;
 }
@@ -248,18 +250,18 @@ TASK_TEST(never_delivered) {
 /* Caught: the task goes on and ends as it likes; the count tells that it was asked. */
 TASK_TEST(swallowed) {
     (void)arg;
-    struct ending e[2] = {{.code = 6, .suspend = true}, {.code = -EIO, .suspend = true}};
+    struct ending e[2] = {{value_new(1), .code = 6, .suspend = true},
+                          {value_new(1), .code = -EIO, .suspend = true}};
     pica_task *task = spawn(cancels_itself_and_ends, &e[0]);
     void *value = NULL;
     PT_EQ(pica_await(PICA_FUTURE(task), &value), 6);
-    PT_CHECK(value == &e[0].value);
+    PT_CHECK(value == e[0].value);
     PT_EQ(pica_future_cancelled(PICA_FUTURE(task)), 0);
     PT_EQ(pica_task_cancelling(task), 1);
-    PT_EQ(e[0].value.destroyed, 0);
+    PT_EQ(e[0].value->destroyed, 0);
     pica_task_unref(task);
-    PT_EQ(e[0].value.destroyed, 1);
     PT_EQ(pica_join(spawn(cancels_itself_and_ends, &e[1]), NULL), -EIO);
-    PT_EQ(e[1].value.destroyed, 1);
+    PT_EQ(e[1].value->destroyed, 1);
     return 0;
 }
 

@@ -17,14 +17,14 @@ enum { TASKS = 100, DEPTH = 100000 };
 static atomic_int begun, ended;
 static size_t limit; /* of the present run */
 static int order = PICA_ORDER_FREE; /* nothing is run in place in the other */
-/* Lines about a task that found no stack. Counted from any thread. */
-static atomic_int reports;
+/* Lines about a task that found no stack, and any other lines. Counted from any thread. */
+static atomic_int reports, other_lines;
 
 static void log_hook(void *ctx, int level, const char *text) {
     (void)ctx;
-    if (level == PICA_LOG_ERROR && strstr(text, "no stack for task") != NULL) {
-        atomic_fetch_add(&reports, 1);
-    }
+    bool report = level == PICA_LOG_ERROR && strstr(text, "no stack for task") != NULL;
+    bool limit_line = strstr(text, "limit of") != NULL; /* the pool says once that it is reached */
+    atomic_fetch_add(report ? &reports : &other_lines, !limit_line);
 }
 
 static void run_with(size_t max_stacks, pica_fn fn, void *arg) {
@@ -38,6 +38,7 @@ static void run_with(size_t max_stacks, pica_fn fn, void *arg) {
     atomic_store(&reports, 0);
     PT_EQ(pica_run_opts(fn, arg, &options), 0);
     PT_EQ(atomic_load(&begun), atomic_load(&ended));
+    PT_EQ(atomic_load(&other_lines), 0); /* of things that were left over, above all */
 }
 
 static void run_with_each_limit(pica_fn fn) {

@@ -15,6 +15,39 @@
 
 #include "tests/support/pt.h"
 
+/* A value that counts how often it was destroyed. */
+struct value {
+    atomic_int destroyed;
+    int expected; /* of those from value_new: at the end of the run */
+};
+
+static inline void value_destroy(void *p) {
+    struct value *v = p;
+    atomic_fetch_add(&v->destroyed, 1);
+}
+
+enum { VALUES = 256 };
+static struct value values[VALUES];
+static atomic_uint values_used;
+
+/* A value whose count is checked when the runtime is gone: when exactly the last reference to a task
+ * goes is nobody's promise, only that it does. */
+static inline struct value *value_new(int expected) {
+    unsigned i = atomic_fetch_add(&values_used, 1);
+    PT_REQUIRE(i < VALUES);
+    values[i].expected = expected;
+    return &values[i];
+}
+
+static inline void values_check(void) {
+    for (unsigned i = 0; i < atomic_load(&values_used); i++) {
+        if (atomic_load(&values[i].destroyed) != values[i].expected) {
+            PT_FAIL("value %u was destroyed %d times, expected %d", i,
+                    atomic_load(&values[i].destroyed), values[i].expected);
+        }
+    }
+}
+
 static inline void tasks_run(pica_fn fn, int order, const char *debug) {
     struct pica_runtime_options options = PICA_RUNTIME_OPTIONS_INIT;
     options.order = order;
@@ -22,6 +55,7 @@ static inline void tasks_run(pica_fn fn, int order, const char *debug) {
         PT_REQUIRE(setenv("PICA_DEBUG", debug, 1) == 0);
     }
     PT_EQ(pica_run_opts(fn, NULL, &options), 0);
+    values_check();
 }
 
 #define TASK_TEST_TIMEOUT(name, seconds)                        \
@@ -84,16 +118,6 @@ static inline pica_future *new_future(void) {
 /* Completes a future: "this has happened". */
 static inline void signal_future(pica_future *future) {
     PT_EQ(pica_future_set_result(future, NULL, NULL), 0);
-}
-
-/* A value that counts how often it was destroyed. */
-struct value {
-    atomic_int destroyed;
-};
-
-static inline void value_destroy(void *p) {
-    struct value *v = p;
-    atomic_fetch_add(&v->destroyed, 1);
 }
 
 /* Steps of a test, in the order in which they were taken. */
