@@ -393,6 +393,9 @@ PICA__NO_TSAN void *pica__block_get(void) {
     void *context = pica__tsan_enter(worker->tsan);
     void *block = pica__worker_block_get(worker);
     pica__tsan_leave(context);
+    if (block != NULL) {
+        pica__tsan_get(block);
+    }
     return block;
 }
 
@@ -402,6 +405,7 @@ PICA__NO_TSAN void pica__block_put(void *block) {
         pica__free(block, PICA__BLOCK_SIZE);
         return;
     }
+    pica__tsan_give(block);
     void *context = pica__tsan_enter(worker->tsan);
     pica__worker_block_put(worker, block);
     pica__tsan_leave(context);

@@ -99,9 +99,24 @@ PICA__NO_TSAN static inline void pica__tsan_begin(void *to, const char *lo) {
     __tsan_switch_to_fiber(to, __tsan_switch_to_fiber_no_sync);
 }
 
+/* Memory that goes from one task to another through a free list of the runtime: who gives it away, and
+ * who gets it, each in its own context. */
+static inline void pica__tsan_give(void *memory) {
+    __tsan_release(memory);
+}
+static inline void pica__tsan_get(void *memory) {
+    __tsan_acquire(memory);
+}
+
 #else
 
 #define PICA__NO_TSAN
+static inline void pica__tsan_give(void *memory) {
+    (void)memory;
+}
+static inline void pica__tsan_get(void *memory) {
+    (void)memory;
+}
 #define PICA__TSAN_APART
 static inline void pica__tsan_hide(void) {
 }

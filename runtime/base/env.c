@@ -66,9 +66,7 @@ static const struct word features[] = {
      "a refused operation does not hold back the next ones"},
     {"cqsize", PICA__WITHOUT_CQSIZE, "a completion queue larger than twice the submission queue"},
     {"no-iowait", PICA__WITHOUT_NO_IOWAIT, "an idle worker is not counted as waiting for a disk"},
-    {"ext-arg", PICA__WITHOUT_EXT_ARG, "a time-out as an argument of the wait"},
     {"guard-install", PICA__WITHOUT_GUARD_INSTALL, "stack guards that split no mapping"},
-    {"msg-ring", PICA__WITHOUT_MSG_RING, "waking another worker through its ring"},
     {NULL, 0, NULL},
 };
 

@@ -25,9 +25,7 @@ enum pica__engine_kind {
 #define PICA__WITHOUT_SUBMIT_ALL (UINT64_C(1) << 3)
 #define PICA__WITHOUT_CQSIZE (UINT64_C(1) << 4)
 #define PICA__WITHOUT_NO_IOWAIT (UINT64_C(1) << 5)
-#define PICA__WITHOUT_EXT_ARG (UINT64_C(1) << 6)
-#define PICA__WITHOUT_GUARD_INSTALL (UINT64_C(1) << 7)
-#define PICA__WITHOUT_MSG_RING (UINT64_C(1) << 8)
+#define PICA__WITHOUT_GUARD_INSTALL (UINT64_C(1) << 6)
 
 typedef struct pica__config {
     unsigned workers;      /* 1..PICA__WORKERS_MAX */

@@ -36,12 +36,23 @@ PICA__NOINLINE ssize_t pica__sys_write(int fd, const void *buf, size_t n) {
 
 /* Not through the C library's recv, send and sendmsg: these are cancellation points of pthreads, and in a
  * program with threads each call pays four atomic operations for that. */
+#if PICA__TSAN || PICA__ASAN
+/* But the sanitizers must see them. */
+#define RECV(fd, buf, n, flags) recv(fd, buf, n, flags)
+#define SEND(fd, buf, n, flags) send(fd, buf, n, flags)
+#define SENDMSG(fd, msg, flags) sendmsg(fd, msg, flags)
+#else
+#define RECV(fd, buf, n, flags) syscall(SYS_recvfrom, fd, buf, n, flags, NULL, NULL)
+#define SEND(fd, buf, n, flags) syscall(SYS_sendto, fd, buf, n, flags, NULL, 0)
+#define SENDMSG(fd, msg, flags) syscall(SYS_sendmsg, fd, msg, flags)
+#endif
+
 PICA__NOINLINE ssize_t pica__sys_recv(int fd, void *buf, size_t n, int flags) {
-    return long_result(syscall(SYS_recvfrom, fd, buf, n, flags, NULL, NULL));
+    return long_result(RECV(fd, buf, n, flags));
 }
 
 PICA__NOINLINE ssize_t pica__sys_send(int fd, const void *buf, size_t n, int flags) {
-    return long_result(syscall(SYS_sendto, fd, buf, n, flags, NULL, 0));
+    return long_result(SEND(fd, buf, n, flags));
 }
 
 PICA__NOINLINE ssize_t pica__sys_recvmsg(int fd, struct msghdr *msg, int flags) {
@@ -49,7 +60,7 @@ PICA__NOINLINE ssize_t pica__sys_recvmsg(int fd, struct msghdr *msg, int flags) 
 }
 
 PICA__NOINLINE ssize_t pica__sys_sendmsg(int fd, const struct msghdr *msg, int flags) {
-    return long_result(syscall(SYS_sendmsg, fd, msg, flags));
+    return long_result(SENDMSG(fd, msg, flags));
 }
 
 PICA__NOINLINE int pica__sys_socket(int domain, int type, int protocol) {

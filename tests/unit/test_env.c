@@ -140,11 +140,11 @@ PT_TEST(debug) {
     PT_CHECK(!c.debug_migrate && !c.debug_shuffle && !c.debug_poison && c.without == 0);
     c = with("PICA_DEBUG", "migrate,poison");
     PT_CHECK(c.debug_migrate && !c.debug_shuffle && c.debug_poison);
-    c = with("PICA_DEBUG", "without=ext-arg,shuffle");
-    PT_CHECK(c.debug_shuffle && c.without == PICA__WITHOUT_EXT_ARG);
+    c = with("PICA_DEBUG", "without=cqsize,shuffle");
+    PT_CHECK(c.debug_shuffle && c.without == PICA__WITHOUT_CQSIZE);
     c = with("PICA_DEBUG", "without=multishot-accept+multishot-poll+defer-taskrun+submit-all+cqsize"
-                           "+no-iowait+ext-arg+guard-install+msg-ring");
-    PT_EQ(c.without, 0x1ff);
+                           "+no-iowait+guard-install");
+    PT_EQ(c.without, 0x7f);
     static const char *const bad[] = {
         "slow",    "slow=1ms",  "migrate,nothing", "migrate;poison",
         "Migrate", "migrate=1", "without",         "without=NAME+NAME..."};
