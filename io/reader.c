@@ -28,6 +28,7 @@
 #include "io/stream.h"
 #include "io/writer.h"
 #include "runtime/base/alloc.h"
+#include "runtime/worker.h"
 
 enum { IDLE = 0, BUSY = 1, RELEASED = 2 };
 
@@ -37,7 +38,7 @@ enum { IDLE = 0, BUSY = 1, RELEASED = 2 };
 #define DIRECT_ROOM ((size_t)16 * 1024)
 /* Reads into memory smaller than this take what else has come along, to save receives. */
 #define READ_AHEAD ((size_t)1024)
-#define BUFFER_MIN ((size_t)PICA__SOCKET_BLOCK)
+#define BUFFER_MIN ((size_t)PICA__BLOCK_SIZE)
 /* A buffer above this that is mostly empty is shrunk before a wait. */
 #define BUFFER_KEEP ((size_t)4096)
 

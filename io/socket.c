@@ -381,36 +381,6 @@ PICA__NO_TSAN static char *scratch_of_worker(void) {
     return pica__worker_scratch(pica__self());
 }
 
-_Static_assert((int)PICA__SOCKET_BLOCK == (int)PICA__BLOCK_SIZE, "one size of block");
-
-/* Without a worker (a stream freed by a thread that closes the runtime) the heap will do: blocks come
- * from it. */
-PICA__NO_TSAN void *pica__block_get(void) {
-    pica__worker *worker = pica__self();
-    if (worker == NULL) {
-        return pica__alloc(PICA__BLOCK_SIZE);
-    }
-    void *context = pica__tsan_enter(worker->tsan);
-    void *block = pica__worker_block_get(worker);
-    pica__tsan_leave(context);
-    if (block != NULL) {
-        pica__tsan_get(block);
-    }
-    return block;
-}
-
-PICA__NO_TSAN void pica__block_put(void *block) {
-    pica__worker *worker = pica__self();
-    if (worker == NULL) {
-        pica__free(block, PICA__BLOCK_SIZE);
-        return;
-    }
-    pica__tsan_give(block);
-    void *context = pica__tsan_enter(worker->tsan);
-    pica__worker_block_put(worker, block);
-    pica__tsan_leave(context);
-}
-
 void *pica__scratch(size_t *size) {
     *size = PICA__SCRATCH_SIZE;
     return scratch_of_worker();

@@ -115,11 +115,6 @@ int pica__socket_open(const pica_address *address, bool nonblocking);
 int pica__socket_use(pica_socket *socket);
 void pica__socket_unuse(pica_socket *socket);
 
-/* Small buffers of PICA__SOCKET_BLOCK bytes, kept at hand by the workers. NULL without memory. */
-enum { PICA__SOCKET_BLOCK = 2048 };
-void *pica__block_get(void);
-void pica__block_put(void *block);
-
 /* The worker's scratch buffer: valid until the next suspension or the return to the loop. NULL
  * without memory. */
 void *pica__scratch(size_t *size);

@@ -42,6 +42,7 @@
 #include "io/stream.h"
 #include "runtime/base/alloc.h"
 #include "runtime/base/check.h"
+#include "runtime/worker.h"
 
 #define DEFAULT_HIGH ((size_t)64 * 1024)
 /* So much is sent in one go before others get their turn. */
@@ -49,7 +50,7 @@
 /* Copies up to this size are made under the lock, into the room that the last chunk has left. */
 #define SMALL_COPY ((size_t)2048)
 /* A chunk of this capacity fills one of the workers' blocks. */
-#define CHUNK_MIN ((size_t)PICA__SOCKET_BLOCK - sizeof(struct pica__chunk))
+#define CHUNK_MIN ((size_t)PICA__BLOCK_SIZE - sizeof(struct pica__chunk))
 #define CHUNK_MAX ((size_t)16 * 1024 - sizeof(struct pica__chunk))
 #define PARTS_MAX 64  /* that one pica__socket_try_sendv takes */
 #define CHUNKS_MAX 16 /* sent by one call; bounds the array on the stack */

@@ -22,10 +22,12 @@ static void yield_switch_commit(pica__worker *worker, void *arg) {
 
 PICA__NO_TSAN void pica__yield(pica_task *self) {
     pica__worker *worker = pica__self();
+    pica__task_serial_end(self);
     void *context = pica__tsan_enter(worker->tsan);
     self->fiber = worker->fiber;
     pica__leave_task(worker, yield_switch_commit, self);
     pica__tsan_leave(context);
+    pica__task_serial_begin(self);
 }
 
 int pica_yield(void) {

@@ -162,6 +162,24 @@ int pica_create_task(pica_task **out, pica_fn fn, void *arg) {
     return pica_create_task_opts(out, fn, arg, NULL);
 }
 
+#if PICA__TSAN
+static bool is_serial(const pica_task *task) {
+    return task->pinned || task->loop->rt->config.fifo;
+}
+
+void pica__task_serial_begin(pica_task *task) {
+    if (is_serial(task)) {
+        __tsan_acquire(task->loop);
+    }
+}
+
+void pica__task_serial_end(pica_task *task) {
+    if (is_serial(task)) {
+        __tsan_release(task->loop);
+    }
+}
+#endif
+
 /* --- execution --- */
 
 bool pica__task_claim(pica_task *task) {
@@ -243,11 +261,13 @@ PICA__NO_TSAN __attribute__((noinline)) void pica__task_execute(pica_task *task)
 #if PICA__TSAN
     pica__tsan_begin(task->tsan_fiber, pica__self()->fiber->stack.lo);
 #endif
+    pica__task_serial_begin(task);
     int code = PICA_ECANCELED;
     if (!pica__cancel_take(task)) {
         code = task->fn(task->arg);
     }
     task_finish(task, code);
+    pica__task_serial_end(task);
     pica__worker *worker = pica__self();
     worker->current = NULL;
     (void)pica__tsan_enter(worker->tsan);

@@ -82,6 +82,20 @@ static inline void pica__task_resume(pica_task *task) {
                               memory_order_acquire);
 }
 
+#if PICA__TSAN
+/* Pinned tasks, all tasks in fifo order, and the callbacks of a loop run one at a time: users may rely on
+ * that, so the sanitizer is told. Called in the task's own context when it goes on and when it stops. */
+void pica__task_serial_begin(pica_task *task);
+void pica__task_serial_end(pica_task *task);
+#else
+static inline void pica__task_serial_begin(pica_task *task) {
+    (void)task;
+}
+static inline void pica__task_serial_end(pica_task *task) {
+    (void)task;
+}
+#endif
+
 /* Drops a reference; the last one frees. Unlike pica_task_unref it may run anywhere. */
 void pica__task_unref(pica_task *task);
 

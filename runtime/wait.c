@@ -45,11 +45,13 @@ PICA__NO_TSAN int pica__suspend(pica__wait *wait, bool (*commit)(pica__wait *wai
     pica__worker *worker = pica__self();
     pica_task *task = wait->task;
     struct suspension suspension = {wait, commit};
+    pica__task_serial_end(task);
     void *context = pica__tsan_enter(worker->tsan);
     task->wait = wait;
     task->fiber = worker->fiber;
     pica__leave_task(worker, suspend_commit, &suspension);
     pica__tsan_leave(context);
+    pica__task_serial_begin(task);
     return resumed(wait);
 }
 

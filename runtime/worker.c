@@ -33,25 +33,44 @@ enum {
 };
 #define WATCH_NS INT64_C(2000000)
 
-void *pica__worker_block_get(pica__worker *worker) {
+/* Both run in the task's context, and unseen by the sanitizer: the links are the worker's, the contents
+ * are handed over by pica__tsan_give and _get. */
+PICA__NO_TSAN static struct pica__block *block_pop(pica__worker *worker) {
     struct pica__block *block = worker->blocks;
     if (block == NULL) {
-        return pica__alloc(PICA__BLOCK_SIZE);
+        return NULL;
     }
     worker->blocks = block->next;
     worker->block_count--;
     return block;
 }
 
-void pica__worker_block_put(pica__worker *worker, void *memory) {
-    if (worker->block_count >= BLOCKS_MAX) {
-        pica__free(memory, PICA__BLOCK_SIZE);
-        return;
+PICA__NO_TSAN static bool block_push(pica__worker *worker, void *memory) {
+    if (worker == NULL || worker->block_count >= BLOCKS_MAX) {
+        return false;
     }
     struct pica__block *block = memory;
     block->next = worker->blocks;
     worker->blocks = block;
     worker->block_count++;
+    return true;
+}
+
+void *pica__block_get(void) {
+    pica__worker *worker = pica__self();
+    struct pica__block *block = worker == NULL ? NULL : block_pop(worker);
+    if (block == NULL) {
+        return pica__alloc(PICA__BLOCK_SIZE);
+    }
+    pica__tsan_get(block);
+    return block;
+}
+
+void pica__block_put(void *memory) {
+    pica__tsan_give(memory);
+    if (!block_push(pica__self(), memory)) {
+        pica__free(memory, PICA__BLOCK_SIZE);
+    }
 }
 
 char *pica__worker_scratch(pica__worker *worker) {
@@ -67,7 +86,9 @@ static void run_work(pica__worker *worker, pica__work *work) {
     switch (work->kind) {
         case PICA__WORK_CALL: {
             pica__call *call = PICA__CONTAINER_OF(work, pica__call, work);
+            pica__tsan_get(worker->loop); /* see pica__task_serial_begin */
             call->fn(call);
+            pica__tsan_give(worker->loop);
             break;
         }
         case PICA__WORK_START:
@@ -444,8 +465,9 @@ static void worker_end(pica__worker *worker) {
         pica__engine_destroy(worker->loop->engine);
         worker->loop->engine = NULL;
     }
-    while (worker->blocks != NULL) {
-        pica__free(pica__worker_block_get(worker), PICA__BLOCK_SIZE);
+    for (struct pica__block *block; (block = block_pop(worker)) != NULL;) {
+        pica__tsan_get(block);
+        pica__free(block, PICA__BLOCK_SIZE);
     }
     pica__free(worker->scratch, PICA__SCRATCH_SIZE);
 }

@@ -124,14 +124,15 @@ static inline void pica__count(_Atomic uint64_t *counter, uint64_t n) {
                           memory_order_relaxed);
 }
 
-/* Small buffers of PICA__BLOCK_SIZE bytes for what is held only while there is something in it. They may
- * be put back on another worker than they came from. NULL without memory. */
+/* Small buffers of PICA__BLOCK_SIZE bytes for what is held only while there is something in it, kept at
+ * hand by the present worker; without one (a stream freed by a thread that closes the runtime) they come
+ * from the heap. They may be put back elsewhere than they came from. NULL without memory. */
 enum { PICA__BLOCK_SIZE = 2048 };
 struct pica__block {
     struct pica__block *next;
 };
-void *pica__worker_block_get(pica__worker *worker);
-void pica__worker_block_put(pica__worker *worker, void *memory);
+void *pica__block_get(void);
+void pica__block_put(void *block);
 
 /* The 64 KiB buffer of the present worker for short use without suspension; NULL without memory. */
 enum { PICA__SCRATCH_SIZE = 64 * 1024 };
