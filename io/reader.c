@@ -160,6 +160,9 @@ static int append(struct pica_reader *reader, const char *data, size_t size) {
 
 /* As append, for bytes that exist nowhere else any more: without memory the stream is broken. */
 static int keep(struct pica_reader *reader, const char *data, size_t size) {
+    if (size == 0) {
+        return 0;
+    }
     int rc = append(reader, data, size);
     if (rc < 0) {
         reader->error = rc;
@@ -274,19 +277,20 @@ static ssize_t receive_ahead(struct pica_reader *reader, char *to, size_t size) 
         if (scratch == NULL) {
             return -ENOMEM;
         }
-        n = receive_end(reader, pica__socket_recv_begun(socket, scratch, room));
-        if (n > 0) {
-            size_t got = (size_t)n;
-            if (got > size) {
-                int rc = keep(reader, scratch + size, got - size);
-                if (rc < 0) {
-                    return rc;
-                }
-                got = size;
-            }
-            memcpy(to, scratch, got);
-            return (ssize_t)got;
+        ssize_t got = pica__socket_recv_begun(socket, scratch, room);
+        int rc = 0;
+        if (got > 0) {
+            size_t first = (size_t)got < size ? (size_t)got : size;
+            memcpy(to, scratch, first);
+            rc = keep(reader, scratch + first, (size_t)got - first);
+            reader->turn += (size_t)got;
+            got = (ssize_t)first;
         }
+        pica__scratch_done(scratch); /* the wait in receive_end lets others have it */
+        if (got > 0) {
+            return rc < 0 ? rc : got;
+        }
+        n = receive_end(reader, got);
         if (n != -EAGAIN) {
             return n;
         }
@@ -326,11 +330,9 @@ static ssize_t receive_more(struct pica_reader *reader, pica_socket *socket) {
     }
     ssize_t n = pica__socket_recv_begun(socket, scratch, room);
     reader->bulk = n > (ssize_t)BUFFER_MIN;
-    if (n > 0) {
-        int rc = keep(reader, scratch, (size_t)n);
-        return rc < 0 ? rc : n;
-    }
-    return n;
+    int rc = n > 0 ? keep(reader, scratch, (size_t)n) : 0;
+    pica__scratch_done(scratch);
+    return rc < 0 ? rc : n;
 }
 
 /* Receives into the buffer, behind what is there. Bytes, 0 for the end, negative. */

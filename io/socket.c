@@ -283,8 +283,8 @@ static void writable_run(pica__call *call) {
     pica__socket_unref(socket);
 }
 
-void pica__socket_on_writable(pica_socket *socket, pica_callback fn, void *arg) {
-    (void)pica__socket_ref(socket); /* dropped after the call */
+/* In the runtime's context: it may submit to the engine. */
+static void on_writable(pica_socket *socket, pica_callback fn, void *arg) {
     pica__lock(&socket->lock);
     PICA__CHECK(!socket->writable.wanted);
     socket->writable.fn = fn;
@@ -299,6 +299,13 @@ void pica__socket_on_writable(pica_socket *socket, pica_callback fn, void *arg) 
         pica__call_soon(socket->home, &socket->writable.call);
     }
     pica__unlock(&socket->lock);
+}
+
+PICA__NO_TSAN void pica__socket_on_writable(pica_socket *socket, pica_callback fn, void *arg) {
+    void *context = pica__tsan_enter(pica__self()->tsan);
+    (void)pica__socket_ref(socket); /* dropped after the call */
+    on_writable(socket, fn, arg);
+    pica__tsan_leave(context);
 }
 
 /* --- tries --- */
@@ -383,7 +390,15 @@ PICA__NO_TSAN static char *scratch_of_worker(void) {
 
 void *pica__scratch(size_t *size) {
     *size = PICA__SCRATCH_SIZE;
-    return scratch_of_worker();
+    char *scratch = scratch_of_worker();
+    if (scratch != NULL) {
+        pica__tsan_get(scratch);
+    }
+    return scratch;
+}
+
+void pica__scratch_done(void *scratch) {
+    pica__tsan_give(scratch);
 }
 
 /* --- the public calls --- */

@@ -118,5 +118,6 @@ void pica__socket_unuse(pica_socket *socket);
 /* The worker's scratch buffer: valid until the next suspension or the return to the loop. NULL
  * without memory. */
 void *pica__scratch(size_t *size);
+void pica__scratch_done(void *scratch);
 
 #endif

@@ -108,7 +108,7 @@ void pica__loop_drain_inbox(pica_loop *loop) {
 
 int64_t pica__deadline(double seconds) {
     double when = (double)pica__now() + ceil(seconds * 1e9);
-    return when >= 9.2e18 ? INT64_MAX : (int64_t)when;
+    return when >= 9.2e18 ? INT64_MAX : when <= 0 ? 0 : (int64_t)when;
 }
 
 void pica__timer_init(pica__timer *timer, void (*fire)(pica__timer *timer)) {

@@ -24,6 +24,8 @@ typedef struct bm_state bm_state;
 typedef struct pica_runtime pica_runtime;
 
 enum { BM_VALUES_MAX = 4 };
+/* What a body returns that found a wrong result. */
+enum { BM_WRONG = -EPROTO };
 
 struct bm_case {
     const char *name; /* NULL ends a table */

@@ -89,7 +89,8 @@ static int event_ping_pong_pinned(bm_state *state) {
 enum { TASKS_MAX = 1000 };
 
 struct crowd {
-    pica_event go[2]; /* by turns: one is cleared when all have passed it, while they wait at the other */
+    /* By turns: one is cleared when all have passed it, while they wait at the other. */
+    pica_event go[2];
     pica_event all_passed;
     int64_t size;
     /* Who has passed in this round. The last one to add sets all_passed: acq_rel, so that what all did
@@ -122,8 +123,8 @@ static void let_pass(struct crowd *c, unsigned round, int stop) {
 
 static int event_crowd(bm_state *state) {
     pica_task *tasks[TASKS_MAX];
-    struct crowd crowd = {{PICA_EVENT_INIT, PICA_EVENT_INIT}, PICA_EVENT_INIT,
-                          bm_param(state), 0, 0};
+    struct crowd crowd = {
+        {PICA_EVENT_INIT, PICA_EVENT_INIT}, PICA_EVENT_INIT, bm_param(state), 0, 0};
     unsigned round = 0;
     for (int64_t i = 0; i < crowd.size; i++) {
         BM_MUST(pica_create_task(&tasks[i], member, &crowd));

@@ -15,7 +15,7 @@ static int future_done(bm_state *state) {
             BM_MUST(pica_await(future, &value));
             pica_future_unref(future);
             if (value != &value) {
-                return -EPROTO;
+                return BM_WRONG;
             }
         }
     }
@@ -57,7 +57,7 @@ static int ask(struct exchange *exchange, struct exchange *next) {
     void *value;
     BM_MUST(pica_future_set_result(exchange->question, next, NULL));
     BM_MUST(pica_await(exchange->answer, &value));
-    return value == exchange ? 0 : -EPROTO;
+    return value == exchange ? 0 : BM_WRONG;
 }
 
 static int future_round_trip(bm_state *state) {

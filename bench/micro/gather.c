@@ -24,7 +24,7 @@ static int gather_with(bm_state *state, unsigned flags) {
             pica_future_unref(futures[i]);
         }
     }
-    return wrong == 0 ? 0 : -EPROTO;
+    return wrong == 0 ? 0 : BM_WRONG;
 }
 
 /* Ends early if one fails, so the gathering task has to suspend. */

@@ -37,7 +37,7 @@ static int lock_in_tasks(bm_state *state, int yields) {
             BM_MUST(pica_join(tasks[i], NULL));
         }
         if (shared.counter != TIMES) {
-            return -EPROTO;
+            return BM_WRONG;
         }
     }
     return 0;

@@ -31,7 +31,7 @@ static int queue_stream(bm_state *state) {
         wrong += pica_queue_size(&queue) != 0;
     }
     pica_queue_destroy(&queue, NULL);
-    return wrong == 0 ? 0 : -EPROTO;
+    return wrong == 0 ? 0 : BM_WRONG;
 }
 
 /* --- in and out by the same task: nobody waits --- */
@@ -50,7 +50,7 @@ static int queue_alone(bm_state *state) {
         }
     }
     pica_queue_destroy(&queue, NULL);
-    return wrong == 0 ? 0 : -EPROTO;
+    return wrong == 0 ? 0 : BM_WRONG;
 }
 
 /* --- ping-pong: one operation is a message there and a message back --- */
@@ -91,7 +91,7 @@ static int queue_ping_pong(bm_state *state) {
     BM_MUST(pica_join(task, NULL));
     pica_queue_destroy(&pair.there, NULL);
     pica_queue_destroy(&pair.back, NULL);
-    return wrong == 0 ? 0 : -EPROTO;
+    return wrong == 0 ? 0 : BM_WRONG;
 }
 
 const struct bm_case queue_cases[] = {

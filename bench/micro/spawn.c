@@ -20,7 +20,7 @@ static int spawn_await(bm_state *state) {
             sum += pica_join(task, NULL);
         }
         if (sum != BATCH) {
-            return -EPROTO;
+            return BM_WRONG;
         }
     }
     return 0;
@@ -43,7 +43,7 @@ static int spawn_await_suspending(bm_state *state) {
             sum += pica_join(task, NULL);
         }
         if (sum != BATCH) {
-            return -EPROTO;
+            return BM_WRONG;
         }
     }
     return 0;
@@ -67,7 +67,7 @@ static int spawn_join(bm_state *state) {
         }
     }
     free(tasks);
-    return wrong == 0 ? 0 : -EPROTO;
+    return wrong == 0 ? 0 : BM_WRONG;
 }
 
 /* --- a chain: each task creates one and awaits it --- */
@@ -93,7 +93,7 @@ static int await_chain(bm_state *state) {
         pica_task *task;
         BM_MUST(pica_create_task(&task, link_of_chain, &chain));
         if (pica_join(task, NULL) != 1) {
-            return -EPROTO;
+            return BM_WRONG;
         }
     }
     return 0;
@@ -126,7 +126,7 @@ static int spawn_tree(bm_state *state) {
     while (bm_next(state, FIB_TASKS)) {
         struct fib root = {FIB};
         if (fib(&root) != FIB_RESULT) {
-            return -EPROTO;
+            return BM_WRONG;
         }
     }
     return 0;

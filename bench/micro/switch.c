@@ -38,7 +38,7 @@ static int switch_pair(bm_state *state) {
     atomic_store_explicit(&partner.stop, 1, memory_order_relaxed);
     BM_MUST(pica_join(task, NULL));
     bool alternated = llabs(partner.turns - turns) <= 1;
-    return bm_workers(state) > 1 || alternated ? 0 : -EPROTO;
+    return bm_workers(state) > 1 || alternated ? 0 : BM_WRONG;
 }
 
 /* --- n tasks that do nothing but yield: one operation is one yield --- */

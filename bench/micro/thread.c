@@ -19,7 +19,7 @@ static int run_coroutine(bm_state *state, pica_runtime *rt) {
         int rc = pica_thread_future_result(future, &value);
         pica_thread_future_free(future);
         if (rc != 7) {
-            return -EPROTO;
+            return BM_WRONG;
         }
     }
     return 0;

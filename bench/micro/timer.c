@@ -64,7 +64,7 @@ static int call_later_cancel(bm_state *state) {
         made += BATCH;
     }
     disarm_others(others, armed);
-    return cancelled == made ? 0 : -EPROTO;
+    return cancelled == made ? 0 : BM_WRONG;
 }
 
 /* --- n tasks that sleep for a microsecond: one operation is one sleep of one task --- */
