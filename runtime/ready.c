@@ -145,7 +145,11 @@ static void unstarted_here(pica__worker *worker, pica_task *task) {
     if (old != NULL) {
         deque_push(worker, pica__entry_start(old));
     }
-    if (worker->rt->workers > 1) {
+    /* One that is alone is mostly awaited next, so a wake for each would be a waste: somebody who watches,
+     * and takes it if this worker gets stuck, is enough. */
+    if (worker->rt->workers > 1 &&
+        (old != NULL ||
+         atomic_load_explicit(&worker->rt->idle.watched, memory_order_relaxed) == 0)) {
         pica__idle_notify(worker->rt);
     }
 }

@@ -13,7 +13,6 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #include <pica/runtime.h>
 
@@ -33,7 +32,7 @@ struct pica_runtime {
     pica__worker *worker;     /* array */
     pica_loop *loop;          /* array, one per worker */
     pica__stack_pool *stacks;
-    pid_t pid;                /* of the process that made it: a forked child may not use it */
+    uint32_t forks;           /* of the process that made it: a forked child may not use it */
 
     /* run * 4 + PAUSED..ENDING. Written by the controlling thread (release), read by workers (acquire); also
      * the word on which paused workers sleep. */

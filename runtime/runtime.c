@@ -18,8 +18,21 @@
 /* How long pica_close waits for tasks that were asked to end. */
 #define CLOSE_GRACE_NS INT64_C(10000000000)
 
+/* How often this process's line was forked: grows in each child, where the fork handler is its only
+ * writer. A runtime remembers the number of its process; asking the system for the process's id instead
+ * would cost a call each time. */
+static _Atomic uint32_t forks;
+
+static void forked_child(void) {
+    atomic_fetch_add_explicit(&forks, 1, memory_order_relaxed);
+}
+
+static void watch_forks(void) {
+    (void)pthread_atfork(NULL, NULL, forked_child);
+}
+
 int pica__runtime_check(const pica_runtime *rt) {
-    return rt->pid == getpid() ? 0 : PICA_EFORKED;
+    return rt->forks == atomic_load_explicit(&forks, memory_order_relaxed) ? 0 : PICA_EFORKED;
 }
 
 /* --- options --- */
@@ -121,7 +134,9 @@ static int runtime_alloc(pica_runtime **out, const pica__config *config) {
     }
     rt->config = *config;
     rt->workers = config->workers;
-    rt->pid = getpid();
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, watch_forks);
+    rt->forks = atomic_load_explicit(&forks, memory_order_relaxed);
     pica__idle_init(&rt->idle);
     pica__list_init(&rt->drain.waiters);
     struct pica__stack_config stacks = {
@@ -294,7 +309,10 @@ static void control_give(pica_runtime *rt) {
 /* Runs until pica_stop, or until *done (may be NULL) is set. */
 static void run_until(pica_runtime *rt, _Atomic uint32_t *done) {
     uint32_t run = atomic_load_explicit(&rt->phase, memory_order_relaxed) / 4 + 1;
-    phase_set(rt, run, PICA__RUNNING);
+    /* Stopped already: the workers go from one pause to the next, with one turn in between (obey). */
+    if (atomic_load_explicit(&rt->stop_requested, memory_order_seq_cst) == 0) {
+        phase_set(rt, run, PICA__RUNNING);
+    }
     while (atomic_load_explicit(&rt->stop_requested, memory_order_seq_cst) == 0 &&
            (done == NULL || atomic_load_explicit(done, memory_order_acquire) == 0)) {
         pica__park_wait(&rt->stop_requested, 0, INT64_MAX);

@@ -363,6 +363,30 @@ static int via_cancel(void *arg) {
     return writer(arg);
 }
 
+/* Frames of tasks that know nothing of each other, one after the other at the same addresses: each
+ * has its own memory there, whoever had it before. */
+__attribute__((noinline)) static long fill_frame(void) {
+    char frame[4096];
+    memset(frame, 1, sizeof frame);
+    __asm__ volatile("" : : "r"(frame) : "memory");
+    return frame[17];
+}
+
+static int with_a_frame(void *arg) {
+    (void)arg;
+    PT_EQ(fill_frame(), 1);
+    PT_EQ(pica_yield(), 0);
+    PT_EQ(fill_frame(), 1);
+    return 0;
+}
+
+static int parent_with_a_frame(void *arg) {
+    PT_EQ(fill_frame(), 1);
+    PT_EQ(pica_join(spawn(with_a_frame, NULL), NULL), 0);
+    PT_EQ(fill_frame(), 1);
+    return with_a_frame(arg);
+}
+
 static int ordered_main(void *arg) {
     static const pica_fn waiters[] = {write_after_event, write_after_future, write_after_get};
     for (unsigned i = 0; i < 3; i++) {
@@ -379,6 +403,9 @@ static int ordered_main(void *arg) {
         pica_queue_destroy(&queue, NULL);
     }
     PT_EQ(both_main(write_under_lock, write_under_lock), 0);
+    PT_EQ(both_main(with_a_frame, with_a_frame), 0);
+    PT_EQ(both_main(parent_with_a_frame, with_a_frame), 0);
+    PT_EQ(both_main(parent_with_a_frame, parent_with_a_frame), 0);
     racy_write();
     PT_EQ(nested_in_place((void *)(uintptr_t)5), 0);
     PT_EQ(suspended_in_place(NULL), 0);
