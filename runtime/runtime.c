@@ -25,6 +25,8 @@ static _Atomic uint32_t forks;
 
 static void forked_child(void) {
     atomic_fetch_add_explicit(&forks, 1, memory_order_relaxed);
+    /* If it was a task that forked: its child runs on, but there is no worker under it any more. */
+    pica__self_set(NULL);
 }
 
 static void watch_forks(void) {
@@ -65,9 +67,6 @@ static int options_apply(pica__config *config, const struct pica_runtime_options
         while (config->ring_entries < o->ring_entries) {
             config->ring_entries *= 2;
         }
-    }
-    if (o->log != NULL) {
-        pica__log_set_hook(o->log, o->log_ctx);
     }
     return 0;
 }
@@ -242,6 +241,9 @@ int pica_runtime_new(pica_runtime **out, const struct pica_runtime_options *opti
         if (rc < 0) {
             return rc;
         }
+    }
+    if (options != NULL && options->log != NULL && options->size == sizeof *options) {
+        pica__log_set_hook(options->log, options->log_ctx); /* first: it is told of bad settings */
     }
     pica__config config;
     int rc = pica__config_from_env(&config);

@@ -1,19 +1,19 @@
 /* Unstarted tasks that found no stack: under a limit on stacks, or when memory has ended.
  *
  * They wait in rt->starved, the oldest first. Whoever has nothing better to do, and gets a stack,
- * starts the oldest; a worker that is about to park looks once more, so a stack that lies idle and a
- * task that wants one do not miss each other:
- *     task:   into the list; ... the worker that put it there parks at last: fence; tries for a stack
- *     stack:  into the pool; fence; list not empty: wake a worker, which tries
- * So that stacks do not lie with workers that sleep, these keep none while there is a limit.
+ * starts the oldest; a worker that is about to park looks once more, so that a stack that lies idle
+ * and a task that wants one do not miss each other:
+ *     task:   into the list; its worker looks on, and parks at last: fence, tries for a stack
+ *     stack:  into the pool; fence; list not empty: wakes a worker, which tries
+ * So that no stacks lie with workers that sleep, these keep none while there is a limit.
  *
- * When nothing can ever free a stack, the oldest fails. That is known when all workers are quiet: each
- * says so itself (pica__worker.doze) after it has found nothing to do and just before it sleeps, and
- * distinguishes whether timers or operations may wake it. The last one to fall asleep finds all others
- * quiet and not yet notified. What plain threads may still do cannot be known.
+ * When nothing can ever free a stack, the oldest fails. That is known when all workers are quiet:
+ * each says so itself (pica__worker.doze) after it has found nothing to do and just before it
+ * sleeps, and distinguishes whether timers or operations may wake it. The last one to fall asleep
+ * finds all others quiet and not yet notified. What plain threads may still do cannot be known.
  *
- * Lock order: starved.lock, then idle.lock. The first makes sure that one failure ends the quiet before
- * anybody else looks.
+ * Lock order: starved.lock, then idle.lock. The first makes sure that one failure ends the quiet
+ * before anybody else looks.
  */
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
@@ -34,8 +34,8 @@ void pica__starved_put(pica__worker *worker, pica_task *task) {
     uint32_t old = atomic_fetch_add_explicit(&rt->starved.count, 1, memory_order_seq_cst);
     pica__unlock(&rt->starved.lock);
     for (unsigned i = 0; old == 0 && rt->config.max_stacks == 0 && i < rt->workers; i++) {
-        /* They fell asleep without saying that they are quiet: see pica__may_starve. The fence in the
-         * wake is the partner of the one in pica__idle_enter. */
+        /* They fell asleep without saying that they are quiet: see pica__may_starve. The fence in
+         * the wake is the partner of the one in pica__idle_enter. */
         pica__worker_wake(&rt->worker[i]);
     }
 }
@@ -133,12 +133,13 @@ static bool all_others_quiet(pica__worker *self) {
     pica_runtime *rt = self->rt;
     bool quiet = atomic_load_explicit(&rt->shared.count, memory_order_acquire) == 0;
     pica__lock(&rt->idle.lock);
-    quiet = quiet && (rt->workers == 1 || atomic_load_explicit(&rt->idle.sleeping,
-                                                               memory_order_relaxed) == rt->workers);
+    quiet =
+        quiet && (rt->workers == 1 ||
+                  atomic_load_explicit(&rt->idle.sleeping, memory_order_relaxed) == rt->workers);
     for (unsigned i = 0; quiet && i < rt->workers; i++) {
         pica__worker *other = &rt->worker[i];
-        /* In this order: who notified it did so before it fell quiet itself. The idle lock keeps the
-         * other from leaving its sleep and beginning another one between the two looks. */
+        /* In this order: who notified it did so before it fell quiet itself. The idle lock keeps
+         * the other from leaving its sleep and beginning another one between the two looks. */
         quiet = other == self ||
                 (atomic_load_explicit(&other->doze, memory_order_seq_cst) == PICA__DOZE_QUIET &&
                  atomic_load_explicit(&other->sleep, memory_order_relaxed) == PICA__SLEEPING);

@@ -1,11 +1,11 @@
-/* Millions of create and await in one task: in place, so without a stack, a queue entry or a visit to
- * the loop of their own. What could go wrong: dead queue entries pile up, records leak, the stack
- * creeps, or the loop never gets its turn.
+/* Millions of create and await in one task: in place, so without a stack, a queue entry or a visit
+ * to the loop of their own. What could go wrong: dead queue entries pile up, records leak, the
+ * stack creeps, or the loop never gets its turn.
  *
- * A timer beside it must stay on time. On one worker that is counted in awaits between the moment when
- * it was due and its call, which no load of the machine can change. With several workers the timer's
- * loop may sleep in the kernel while the task runs elsewhere, so there its lateness is compared to that
- * of a plain thread that sleeps equally long. */
+ * A timer beside it must stay on time. On one worker that is counted in awaits between the moment
+ * when it was due and its call, which no load of the machine can change. With several workers the
+ * timer's loop may sleep in the kernel while the task runs elsewhere, so there its lateness is
+ * compared to that of a plain thread that sleeps equally long. */
 #include <pica.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -105,7 +105,8 @@ static int one_mixed(long i) {
     return create_and_join(i, i % 1000 == 999 ? yielding_child : child);
 }
 
-/* Two created, the older awaited first: its entry is no longer the youngest and stays behind, dead. */
+/* Two created, the older awaited first: its entry is no longer the youngest and stays behind, dead.
+ */
 static int one_crossed(long i) {
     pica_task *older = NULL;
     pica_task *younger = NULL;

@@ -1,11 +1,12 @@
-/* Chains of awaits, 100,000 long, cancelled at their head: the request walks to the end in a loop, so
- * its length costs no stack; the last wait is withdrawn, and each task ends with the code of the one
- * that it awaited. */
+/* Chains of awaits, 100,000 long, cancelled at their head: the request walks to the end in a loop,
+ * so its length costs no stack; the last wait is withdrawn, and each task ends with the code of the
+ * one that it awaited. */
 #include <pica.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "runtime/base/compiler.h"
 #include "tests/support/pt.h"
@@ -15,13 +16,13 @@ enum { LENGTH = PICA__TSAN ? 2000 : PICA__ASAN ? 20000 : 100000 };
 
 struct chain {
     int length;
-    int step;              /* in place: how many links share a stack before one gets its own */
-    pica_task **task;      /* suspended chains: all of them */
+    int step;         /* in place: how many links share a stack before one gets its own */
+    pica_task **task; /* suspended chains: all of them */
     /* All written by tasks, read by the main task after it has joined or counted them. */
     atomic_int begun;
     atomic_int cancelled;
     atomic_int other;
-    pica_future *ready;    /* completed by the last link before it waits */
+    pica_future *ready; /* completed by the last link before it waits */
     pica_event never;
 };
 
@@ -140,8 +141,8 @@ static int waiting_main(void *arg) {
             PT_EQ(pica_yield(), 0);
         }
     }
-    /* All have begun when the last has said so and the others have been counted; those that have not
-     * suspended yet will find the cancellation when they do. */
+    /* All have begun when the last has said so and the others have been counted; those that have
+     * not suspended yet will find the cancellation when they do. */
     PT_EQ(pica_await(c.ready, NULL), 0);
     while (atomic_load(&c.begun) < s->length) {
         PT_EQ(pica_yield(), 0);
@@ -156,9 +157,84 @@ static int waiting_main(void *arg) {
     return 0;
 }
 
+/* The runtime says at its end if somebody still refers to tasks. */
+static void log_line(void *ctx, int level, const char *text) {
+    (void)ctx;
+    if (level <= PICA_LOG_WARN) {
+        PT_FAIL("logged: %s", text);
+    }
+}
+
+static void run_quietly(pica_fn fn, void *arg) {
+    struct pica_runtime_options options = PICA_RUNTIME_OPTIONS_INIT;
+    options.log = log_line;
+    PT_EQ(pica_run_opts(fn, arg, &options), 0);
+}
+
 static void run(pica_fn fn, int length, int step, bool from_thread) {
     struct shape shape = {length, step, from_thread};
-    PT_EQ(pica_run(fn, &shape), 0);
+    run_quietly(fn, &shape);
+}
+
+/* --- a cancellation that comes when the awaited task has ended, but is not done yet --- */
+
+struct late {
+    /* Set by the child's worker once the task cannot be cancelled any more; read by the parent. */
+    atomic_bool ended;
+};
+
+static int ending_child(void *arg) {
+    (void)arg;
+    return 7;
+}
+
+/* Between the end of the child and the completion of its future, for so long that the parent comes
+ * to await it in that time. If it does not, the test has missed its chance, but does not fail. */
+static void linger(void *arg) {
+    struct late *late = arg;
+    const struct timespec pause = {0, 20000000};
+    atomic_store(&late->ended, true);
+    nanosleep(&pause, NULL);
+}
+
+static int late_main(void *arg) {
+    struct late late = {false};
+    struct pica_task_options options = PICA_TASK_OPTIONS_INIT;
+    pica_runtime *rt = pica_current_runtime();
+    pica_task *child = NULL;
+    (void)arg;
+    if (pica_runtime_workers(rt) == 1) {
+        return 0; /* the parent cannot run meanwhile */
+    }
+    options.loop = pica_runtime_loop(rt, 1);
+    options.pinned = 1;
+    options.arg_destroy = linger;
+    PT_REQUIRE(pica_create_task_opts(&child, ending_child, &late, &options) == 0);
+    while (!atomic_load(&late.ended)) {
+        PT_EQ(pica_yield(), 0);
+    }
+    PT_EQ(pica_task_cancel(pica_current_task()), 1);
+    /* Nothing was there to be cancelled, so the cancellation is the parent's; but the await ends
+     * only when the child has. */
+    PT_EQ(pica_await(PICA_FUTURE(child), NULL), PICA_ECANCELED);
+    PT_EQ(pica_future_done(PICA_FUTURE(child)), 1);
+    PT_EQ(pica_join(child, NULL), 7);
+    return 0;
+}
+
+static int late_pinned_main(void *arg) {
+    struct pica_task_options options = PICA_TASK_OPTIONS_INIT;
+    pica_task *task = NULL;
+    options.loop = pica_runtime_loop(pica_current_runtime(), 0);
+    options.pinned = 1; /* away from the worker that lingers */
+    PT_REQUIRE(pica_create_task_opts(&task, late_main, arg, &options) == 0);
+    return pica_join(task, NULL);
+}
+
+PT_TEST_TIMEOUT(cancelled_while_the_awaited_ends, 60) {
+    for (int i = 0; i < 5; i++) {
+        run_quietly(late_pinned_main, NULL);
+    }
 }
 
 PT_TEST_TIMEOUT(in_place, 60) {

@@ -11,12 +11,7 @@
 
 #define SANITIZED (PICA__TSAN || PICA__ASAN)
 
-enum {
-    WARM_UP = 50,
-    SHORT = SANITIZED ? 60 : 300,
-    FULL = 10000,
-    TASKS = 20
-};
+enum { WARM_UP = 50, SHORT = SANITIZED ? 60 : 300, FULL = 10000, TASKS = 20 };
 
 /* Begun and ended tasks; both counted by tasks, compared after each run. */
 static atomic_long begun, ended;
@@ -181,10 +176,18 @@ static void set_future(void *arg) {
 static void *ending_thread(void *arg) {
     struct ending *e = arg;
     switch (e->kind) {
-        case 0: pica_event_set(&e->event); break;
-        case 1: set_future(e->future); break;
-        case 2: PT_EQ(pica_call_soon_threadsafe(e->loop, set_future, e->future, NULL), 0); break;
-        default: PT_EQ(pica_task_cancel(e->task), 1); break;
+    case 0:
+        pica_event_set(&e->event);
+        break;
+    case 1:
+        set_future(e->future);
+        break;
+    case 2:
+        PT_EQ(pica_call_soon_threadsafe(e->loop, set_future, e->future, NULL), 0);
+        break;
+    default:
+        PT_EQ(pica_task_cancel(e->task), 1);
+        break;
     }
     return NULL;
 }
@@ -199,7 +202,8 @@ static int ending_main(void *arg) {
     }
     PT_REQUIRE(pthread_create(&thread, NULL, ending_thread, e) == 0);
     PT_REQUIRE(pthread_detach(thread) == 0);
-    int rc = e->kind == 1 || e->kind == 2 ? pica_await(e->future, NULL) : pica_event_wait(&e->event);
+    int rc =
+        e->kind == 1 || e->kind == 2 ? pica_await(e->future, NULL) : pica_event_wait(&e->event);
     PT_EQ(rc, e->kind == 3 ? PICA_ECANCELED : 0);
     pica_task_unref(e->task);
     return 0;

@@ -1,6 +1,6 @@
-/* A runtime with nothing to do does nothing: after a load, no thread of the process wakes any more. The
- * kernel counts for each thread how often it went to sleep; the counts must stand still. 3 seconds in
- * every run of the tests; `idle full` watches for 60. */
+/* A runtime with nothing to do does nothing: after a load, no thread of the process wakes any more.
+ * The kernel counts for each thread how often it went to sleep; the counts must stand still. 3
+ * seconds in every run of the tests; `idle full` watches for 60. */
 #include <pica.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -15,8 +15,8 @@ enum { TASKS = 200, STEPS = 50 };
 struct idle {
     unsigned workers;
     double seconds;
-    pica_event never;    /* what the parked tasks wait for */
-    pica_event watched;  /* set when the watcher is done */
+    pica_event never;   /* what the parked tasks wait for */
+    pica_event watched; /* set when the watcher is done */
     struct {
         pthread_mutex_t lock;
         pthread_cond_t changed;

@@ -1,7 +1,7 @@
-/* Many coroutines parked at once, and what each costs: anonymous memory and page tables, together at
- * most 4.9 KiB at the default stride of 256 KiB. That is one page of stack, an eighth of a page of
- * page table, and the task's record. While they are parked, further runtimes start and stop beside
- * them; then all are woken and joined.
+/* Many coroutines parked at once, and what each costs: anonymous memory and page tables, together
+ * at most 4.9 KiB at the default stride of 256 KiB. That is one page of stack, an eighth of a page
+ * of page table, and the task's record. While they are parked, further runtimes start and stop
+ * beside them; then all are woken and joined.
  *
  * 20,000 in every run of the tests; `million full` parks 1,000,000. */
 #include <pica.h>

@@ -15,7 +15,7 @@ enum { TASKS = 100, DEPTH = 100000 };
 
 /* Counted by tasks, read by the main task after it has joined them. */
 static atomic_int begun, ended;
-static size_t limit; /* of the present run */
+static size_t limit;                /* of the present run */
 static int order = PICA_ORDER_FREE; /* nothing is run in place in the other */
 /* Lines about a task that found no stack, and any other lines. Counted from any thread. */
 static atomic_int reports, other_lines;

@@ -1,7 +1,7 @@
-/* Everything at once: tasks that create, await, gather, cancel, time out, yield, sleep, lock, queue,
- * call back, and wait for plain threads, chosen at random, for a bounded time. In all orders: as it
- * comes, with tasks that move to another worker at every suspension, with ready tasks taken at random,
- * and in asyncio's order.
+/* Everything at once: tasks that create, await, gather, cancel, time out, yield, sleep, lock,
+ * queue, call back, and wait for plain threads, chosen at random, for a bounded time. In all
+ * orders: as it comes, with tasks that move to another worker at every suspension, with ready tasks
+ * taken at random, and in asyncio's order.
  *
  * What must hold at the end: every task that was created has ended, every value that was made was
  * released exactly once, every callback either ran or was cancelled, and nobody is left.
@@ -21,15 +21,15 @@ enum { DEPTH = 4, ROOTS = 16, FAN = 10, THREADS = 3, ALIVE_MAX = PICA__TSAN ? 10
 
 /* Counted from everywhere; compared when all is over. */
 static struct {
-    atomic_long created, ended;         /* tasks */
-    atomic_long made, released;         /* values */
-    atomic_long scheduled, ran, undone; /* callbacks of loops */
+    atomic_long created, ended;          /* tasks */
+    atomic_long made, released;          /* values */
+    atomic_long scheduled, ran, undone;  /* callbacks of loops */
     atomic_long hooked, called, removed; /* done-callbacks */
-    atomic_long jobs, jobs_done;        /* for the plain threads */
+    atomic_long jobs, jobs_done;         /* for the plain threads */
 } count;
 
 static pica_lock lock = PICA_LOCK_INIT;
-static long locked_count;  /* plain: the lock guards it */
+static long locked_count; /* plain: the lock guards it */
 static pica_queue queue;
 static pica_event never = PICA_EVENT_INIT;
 static atomic_ulong next_seed;
@@ -413,8 +413,9 @@ static int do_detach(struct play *p) {
 }
 
 static int (*const deeds[])(struct play *) = {
-    do_yield,  do_sleep,       do_return, do_await, do_fan,   do_wait,      do_wait_for,      do_timeout,
-    do_cancel, do_cancel_self, do_thread, do_lock,  do_queue, do_callbacks, do_done_callback, do_detach};
+    do_yield,    do_sleep,     do_return,        do_await,       do_fan,    do_wait,
+    do_wait_for, do_timeout,   do_cancel,        do_cancel_self, do_thread, do_lock,
+    do_queue,    do_callbacks, do_done_callback, do_detach};
 enum { DEEDS = sizeof deeds / sizeof deeds[0] };
 
 static bool needs_child(int (*deed)(struct play *)) {

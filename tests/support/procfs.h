@@ -1,6 +1,6 @@
-/* What the kernel says about this process, for tests that prove that something does not grow or does
- * not wake. All of it is read anew at each call, with read(2) into a small buffer: the readings
- * change the process as little as possible. */
+/* What the kernel says about this process, for tests that prove that something does not grow or
+ * does not wake. All of it is read anew at each call, with read(2) into a small buffer: the
+ * readings change the process as little as possible. */
 #ifndef PROCFS_H
 #define PROCFS_H
 

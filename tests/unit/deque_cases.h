@@ -1,7 +1,7 @@
 /* The cases of the deque, for any capacity: test_deque.c and test_deque_small.c include them.
  *
- * With real threads: one owner, several thieves. Each entry must come out exactly once, whoever takes
- * it, and each taker must see them in the order in which they were pushed. */
+ * With real threads: one owner, several thieves. Each entry must come out exactly once, whoever
+ * takes it, and each taker must see them in the order in which they were pushed. */
 #ifndef DEQUE_CASES_H
 #define DEQUE_CASES_H
 
@@ -14,7 +14,9 @@
 
 enum {
     THIEVES_MAX = 4,
-    ENTRIES = PICA__TSAN ? 50000 : PICA__DEQUE_CAPACITY < 64 ? 200000 : 1000000,
+    ENTRIES = PICA__TSAN                  ? 50000
+              : PICA__DEQUE_CAPACITY < 64 ? 200000
+                                          : 1000000,
     STEAL_MAX = PICA__DEQUE_CAPACITY / 2
 };
 
@@ -32,8 +34,8 @@ struct battle {
     size_t *cargo;
 };
 
-/* The order in which one taker saw the entries: rising. Entries are numbers from 1, times two, so that
- * the lowest bit stays free as in real ones. */
+/* The order in which one taker saw the entries: rising. Entries are numbers from 1, times two, so
+ * that the lowest bit stays free as in real ones. */
 struct taker {
     struct battle *b;
     size_t last;

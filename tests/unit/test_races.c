@@ -1,10 +1,10 @@
-/* What ThreadSanitizer sees of tasks. Each task is a thread to it, also when two of them run one after
- * the other on one worker, or on one stack. So a race between tasks is reported even if one worker runs
- * them all; and what is ordered by the library's own means is not.
+/* What ThreadSanitizer sees of tasks. Each task is a thread to it, also when two of them run one
+ * after the other on one worker, or on one stack. So a race between tasks is reported even if one
+ * worker runs them all; and what is ordered by the library's own means is not.
  *
- * A racing program cannot be run in this process: its report would fail the test. So a hidden case holds
- * it, this program runs itself with that case, and looks for the report. Without the sanitizer all is
- * skipped. */
+ * A racing program cannot be run in this process: its report would fail the test. So a hidden case
+ * holds it, this program runs itself with that case, and looks for the report. Without the
+ * sanitizer all is skipped. */
 #include <errno.h>
 #include <pica.h>
 #include <pthread.h>
@@ -50,8 +50,8 @@ static int run_again(const char *name, char *text, size_t size) {
     char rest[4096];
     for (;;) {
         bool room = used < size - 1;
-        ssize_t n = room ? read(ends[0], text + used, size - 1 - used)
-                         : read(ends[0], rest, sizeof rest);
+        ssize_t n =
+            room ? read(ends[0], text + used, size - 1 - used) : read(ends[0], rest, sizeof rest);
         if (n < 0 && errno == EINTR) {
             continue;
         }
@@ -123,8 +123,8 @@ static int both_main(pica_fn first, pica_fn second) {
     return 0;
 }
 
-/* Its child writes, as a call on its stack. That it was one is seen from the addresses of their frames:
- * the library's counters would need a look that orders things. */
+/* Its child writes, as a call on its stack. That it was one is seen from the addresses of their
+ * frames: the library's counters would need a look that orders things. */
 static int writer_below(void *arg) {
     uintptr_t above = (uintptr_t)arg;
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
