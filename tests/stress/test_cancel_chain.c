@@ -181,6 +181,8 @@ static void run(pica_fn fn, int length, int step, bool from_thread) {
 struct late {
     /* Set by the child's worker once the task cannot be cancelled any more; read by the parent. */
     atomic_bool ended;
+    /* Set by the parent's loop, which runs when the parent has suspended; read by the child's. */
+    atomic_bool suspended;
 };
 
 static int ending_child(void *arg) {
@@ -188,17 +190,23 @@ static int ending_child(void *arg) {
     return 7;
 }
 
-/* Between the end of the child and the completion of its future, for so long that the parent comes
- * to await it in that time. If it does not, the test has missed its chance, but does not fail. */
+/* Between the end of the child and the completion of its future. */
 static void linger(void *arg) {
     struct late *late = arg;
-    const struct timespec pause = {0, 20000000};
+    const struct timespec pause = {0, 1000000};
     atomic_store(&late->ended, true);
-    nanosleep(&pause, NULL);
+    while (!atomic_load(&late->suspended)) {
+        nanosleep(&pause, NULL);
+    }
+}
+
+static void parent_suspended(void *arg) {
+    struct late *late = arg;
+    atomic_store(&late->suspended, true);
 }
 
 static int late_main(void *arg) {
-    struct late late = {false};
+    struct late late = {false, false};
     struct pica_task_options options = PICA_TASK_OPTIONS_INIT;
     pica_runtime *rt = pica_current_runtime();
     pica_task *child = NULL;
@@ -214,6 +222,7 @@ static int late_main(void *arg) {
         PT_EQ(pica_yield(), 0);
     }
     PT_EQ(pica_task_cancel(pica_current_task()), 1);
+    PT_EQ(pica_call_soon(parent_suspended, &late, NULL), 0);
     /* Nothing was there to be cancelled, so the cancellation is the parent's; but the await ends
      * only when the child has. */
     PT_EQ(pica_await(PICA_FUTURE(child), NULL), PICA_ECANCELED);
