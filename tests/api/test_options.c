@@ -173,27 +173,45 @@ PT_TEST(bad_options) {
 
 /* --- the others take effect --- */
 
-static int says(void *arg) {
-    trace_add(arg, "t");
-    return 0;
-}
+/* Who came when. */
+struct turns {
+    atomic_int next;
+    atomic_int of[4]; /* two callbacks, two tasks */
+};
+
+struct turn_of {
+    struct turns *turns;
+    int index;
+};
 
 static void calls(void *arg) {
-    trace_add(arg, "c");
+    struct turn_of *t = arg;
+    atomic_store(&t->turns->of[t->index], atomic_fetch_add(&t->turns->next, 1));
+}
+
+static int says(void *arg) {
+    calls(arg);
+    return 0;
 }
 
 /* Task steps between callbacks: so only in asyncio's order. */
 static int order_main(void *arg) {
-    struct trace trace = {"", 0};
+    struct turns turns = {0, {-1, -1, -1, -1}};
+    struct turn_of of[4] = {{&turns, 0}, {&turns, 1}, {&turns, 2}, {&turns, 3}};
     (void)arg;
-    PT_EQ(pica_call_soon(calls, &trace, NULL), 0);
-    pica_task *a = spawn(says, &trace);
-    PT_EQ(pica_call_soon(calls, &trace, NULL), 0);
-    pica_task *b = spawn(says, &trace);
-    PT_EQ(pica_yield(), 0);
-    bool fifo = strcmp(trace.text, "c t c t") == 0;
+    PT_EQ(pica_call_soon(calls, &of[0], NULL), 0);
+    pica_task *a = spawn(says, &of[1]);
+    PT_EQ(pica_call_soon(calls, &of[2], NULL), 0);
+    pica_task *b = spawn(says, &of[3]);
+    while (atomic_load(&turns.next) < 4) {
+        PT_EQ(pica_yield(), 0);
+    }
     PT_EQ(pica_join(a, NULL), 0);
     PT_EQ(pica_join(b, NULL), 0);
+    bool fifo = true;
+    for (int i = 0; i < 4; i++) {
+        fifo = fifo && atomic_load(&turns.of[i]) == i;
+    }
     return fifo;
 }
 
@@ -264,10 +282,11 @@ PT_TEST(ring_entries) {
 
 static int stacks_main(void *arg) {
     struct pica_runtime_stats stats = {.size = sizeof stats};
-    struct trace trace = {"", 0};
+    struct turns turns = {0, {0}};
+    struct turn_of of = {&turns, 0};
     (void)arg;
     for (int i = 0; i < 8; i++) {
-        PT_EQ(pica_join(spawn(says, &trace), NULL), 0);
+        PT_EQ(pica_join(spawn(says, &of), NULL), 0);
     }
     PT_EQ(pica_runtime_get_stats(pica_current_runtime(), &stats), 0);
     return (int)(stats.stacks_live + stats.stacks_idle);

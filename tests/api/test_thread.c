@@ -73,6 +73,18 @@ static double now(void) {
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+static int waits_for_all(void *arg) {
+    (void)arg;
+    return pica_wait_all_tasks(0);
+}
+
+static void wait_for_all(struct server *s) {
+    pica_thread_future *f = NULL;
+    PT_EQ(pica_run_coroutine_threadsafe(s->rt, waits_for_all, NULL, &f), 0);
+    PT_EQ(pica_thread_future_wait(f, PICA_FOREVER), 1);
+    pica_thread_future_free(f);
+}
+
 PT_TEST(results) {
     struct server s;
     server_start(&s);
@@ -109,9 +121,7 @@ PT_TEST(values) {
     }
     pica_thread_future_free(f);
     PT_EQ(pica_run_coroutine_threadsafe(s.rt, returns_value, v[1], NULL), 0); /* detached */
-    PT_EQ(pica_run_coroutine_threadsafe(s.rt, fence, NULL, &f), 0);
-    PT_EQ(pica_thread_future_wait(f, PICA_FOREVER), 1);
-    pica_thread_future_free(f);
+    wait_for_all(&s);
     server_stop(&s);
     values_check();
 }
@@ -201,6 +211,7 @@ PT_TEST(freed_before_the_end) {
     pica_thread_future *f = NULL;
     PT_EQ(pica_run_coroutine_threadsafe(s.rt, returns_value, v, &f), 0);
     pica_thread_future_free(f);
+    wait_for_all(&s);
     server_stop(&s);
     values_check();
 }
@@ -267,11 +278,6 @@ static void *submits_main(void *arg) {
     return NULL;
 }
 
-static int waits_for_all(void *arg) {
-    (void)arg;
-    return pica_wait_all_tasks(0);
-}
-
 PT_TEST(many_submit) {
     struct server s;
     struct submitter me[THREADS];
@@ -284,11 +290,8 @@ PT_TEST(many_submit) {
     for (int i = 0; i < THREADS; i++) {
         pthread_join(me[i].thread, NULL);
     }
-    pica_thread_future *f = NULL;
-    PT_EQ(pica_run_coroutine_threadsafe(s.rt, waits_for_all, NULL, &f), 0);
-    PT_EQ(pica_thread_future_wait(f, PICA_FOREVER), 1);
+    wait_for_all(&s);
     PT_EQ(sum, THREADS * 200);
-    pica_thread_future_free(f);
     server_stop(&s);
 }
 
