@@ -75,27 +75,31 @@ PICA__NO_TSAN static inline void *pica__tsan_enter(void *runtime) {
 void __tsan_java_alloc(uintptr_t p, uintptr_t size);
 void __tsan_java_free(uintptr_t p, uintptr_t size);
 
-/* Forgets what was done to the memory from lo up to the caller's frame. The first call clears the
- * history, the second the block that the first one registered. */
-PICA__NO_TSAN static inline void pica__tsan_fresh_stack(uintptr_t lo) {
-    uintptr_t hi = (uintptr_t)__builtin_frame_address(0) & ~(uintptr_t)15;
+/* Forgets what was done to the memory from lo to hi. The first call clears the history, the second the
+ * block that the first one registered. */
+PICA__NO_TSAN static inline void pica__tsan_fresh_stack(uintptr_t lo, uintptr_t hi) {
     __tsan_java_alloc(lo, hi - lo);
     __tsan_java_free(lo, 16);
 }
 
 enum { PICA__TSAN_RUNTIME_DEPTH = 8 * 1024 }; /* of stack that the runtime may have used */
 
+/* The frame of the function in which it stands: macros, because what is below that frame, and not that
+ * of a function here, is what the task will use. */
+#define PICA__TSAN_FRAME ((uintptr_t)__builtin_frame_address(0) & ~(uintptr_t)15)
+
 /* To a task's context, or back to whatever pica__tsan_enter returned. */
-PICA__NO_TSAN static inline void pica__tsan_leave(void *to) {
+#define pica__tsan_leave(to) pica__tsan_leave_at(to, PICA__TSAN_FRAME)
+PICA__NO_TSAN static inline void pica__tsan_leave_at(void *to, uintptr_t frame) {
     if (to != __tsan_get_current_fiber()) {
-        pica__tsan_fresh_stack(((uintptr_t)__builtin_frame_address(0) & ~(uintptr_t)15) -
-                               PICA__TSAN_RUNTIME_DEPTH);
+        pica__tsan_fresh_stack(frame - PICA__TSAN_RUNTIME_DEPTH, frame);
         __tsan_switch_to_fiber(to, __tsan_switch_to_fiber_no_sync);
     }
 }
 /* To a task that begins, on the stack whose lower end is lo. */
-PICA__NO_TSAN static inline void pica__tsan_begin(void *to, const char *lo) {
-    pica__tsan_fresh_stack((uintptr_t)lo);
+#define pica__tsan_begin(to, lo) pica__tsan_begin_at(to, lo, PICA__TSAN_FRAME)
+PICA__NO_TSAN static inline void pica__tsan_begin_at(void *to, const char *lo, uintptr_t frame) {
+    pica__tsan_fresh_stack((uintptr_t)lo, frame);
     __tsan_switch_to_fiber(to, __tsan_switch_to_fiber_no_sync);
 }
 

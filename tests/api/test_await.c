@@ -312,7 +312,7 @@ TASK_TEST(in_place_suspends) {
 
 /* --- no stack for what is awaited --- */
 
-static int awaits_with_little_room(pica_task *task) {
+__attribute__((noinline)) static int awaits_with_little_room(pica_task *task) {
     volatile char block[160 * 1024]; /* more than half of a stack */
     for (size_t i = 0; i < sizeof block; i += 4096) {
         block[i] = 1;
