@@ -70,12 +70,12 @@ void pica_future_unref(pica_future *future) {
 
 /* Calls the waiters one by one: each is unlinked under the lock, so that a withdrawal that comes
  * first finds it linked, and one that comes later does not. */
-static void call_waiters(pica_future *future, pica__link *first) {
+static void call_waiters(pica_future *future, pica__link *calling, pica__link *first) {
     while (first != NULL) {
         pica__waiter *waiter = PICA__CONTAINER_OF(first, pica__waiter, link);
         waiter->done(waiter, future);
         pica__lock(&future->lock);
-        first = pica__list_pop_front(&future->waiters);
+        first = pica__list_pop_front(calling);
         pica__unlock(&future->lock);
     }
 }
@@ -94,7 +94,11 @@ bool pica__future_complete(pica_future *future, int code, void *value, pica_dest
     future->error = error;
     /* Or, not store: SEEN may be set at any time without the lock. */
     atomic_fetch_or_explicit(&future->state, PICA__FUTURE_DONE | flags, memory_order_release);
-    pica__link *first = pica__list_pop_front(&future->waiters);
+    /* All at once: a done callback cannot be removed any more when the first one runs. */
+    pica__link calling;
+    pica__list_init(&calling);
+    pica__list_splice(&calling, &future->waiters);
+    pica__link *first = pica__list_pop_front(&calling);
     if (first == NULL) {
         pica__unlock(&future->lock);
         return true;
@@ -102,7 +106,7 @@ bool pica__future_complete(pica_future *future, int code, void *value, pica_dest
     /* The first waiter that runs may drop what was the last reference. */
     pica_future_ref(future);
     pica__unlock(&future->lock);
-    call_waiters(future, first);
+    call_waiters(future, &calling, first);
     pica_future_unref(future);
     return true;
 }

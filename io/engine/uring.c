@@ -469,8 +469,28 @@ static void explain_failure(int rc) {
     }
 }
 
+#if PICA__TSAN
+void __tsan_java_alloc(uintptr_t p, uintptr_t size);
+void __tsan_java_free(uintptr_t p, uintptr_t size);
+
+/* liburing maps and unmaps without the C library, so the sanitizer takes a ring for the one that was at
+ * the same place before. This clears what it remembers. */
+static void ring_forget(void *memory, size_t size) {
+    size = (size + 15) & ~(size_t)15;
+    __tsan_java_alloc((uintptr_t)memory, size);
+    __tsan_java_free((uintptr_t)memory, size);
+}
+#endif
+
 static void ring_learn(uring *u, const pica__config *config, const struct io_uring_params *params) {
     u->sq_entries = params->sq_entries;
+#if PICA__TSAN
+    ring_forget(u->ring.sq.ring_ptr, u->ring.sq.ring_sz);
+    ring_forget(u->ring.sq.sqes, u->sq_entries * sizeof(struct io_uring_sqe));
+    if (u->ring.cq.ring_ptr != u->ring.sq.ring_ptr) {
+        ring_forget(u->ring.cq.ring_ptr, u->ring.cq.ring_sz);
+    }
+#endif
     u->multishot_poll = (config->without & PICA__WITHOUT_MULTISHOT_POLL) == 0;
     u->multishot_accept = (config->without & PICA__WITHOUT_MULTISHOT_ACCEPT) == 0;
     if ((params->features & IORING_FEAT_NO_IOWAIT) != 0 &&
