@@ -21,6 +21,7 @@ void pica__future_init(pica_future *future, bool is_task, uint32_t refs) {
     future->value = NULL;
     future->destroy = NULL;
     future->error = NULL;
+    future->calling = false;
 }
 
 static void done_callbacks_free(pica__link *list);
@@ -70,12 +71,13 @@ void pica_future_unref(pica_future *future) {
 
 /* Calls the waiters one by one: each is unlinked under the lock, so that a withdrawal that comes
  * first finds it linked, and one that comes later does not. */
-static void call_waiters(pica_future *future, pica__link *calling, pica__link *first) {
+static void call_waiters(pica_future *future, pica__link *first) {
     while (first != NULL) {
         pica__waiter *waiter = PICA__CONTAINER_OF(first, pica__waiter, link);
         waiter->done(waiter, future);
         pica__lock(&future->lock);
-        first = pica__list_pop_front(calling);
+        first = pica__list_pop_front(&future->waiters);
+        future->calling = first != NULL;
         pica__unlock(&future->lock);
     }
 }
@@ -94,11 +96,8 @@ bool pica__future_complete(pica_future *future, int code, void *value, pica_dest
     future->error = error;
     /* Or, not store: SEEN may be set at any time without the lock. */
     atomic_fetch_or_explicit(&future->state, PICA__FUTURE_DONE | flags, memory_order_release);
-    /* All at once: a done callback cannot be removed any more when the first one runs. */
-    pica__link calling;
-    pica__list_init(&calling);
-    pica__list_splice(&calling, &future->waiters);
-    pica__link *first = pica__list_pop_front(&calling);
+    pica__link *first = pica__list_pop_front(&future->waiters);
+    future->calling = first != NULL;
     if (first == NULL) {
         pica__unlock(&future->lock);
         return true;
@@ -106,7 +105,7 @@ bool pica__future_complete(pica_future *future, int code, void *value, pica_dest
     /* The first waiter that runs may drop what was the last reference. */
     pica_future_ref(future);
     pica__unlock(&future->lock);
-    call_waiters(future, &calling, first);
+    call_waiters(future, first);
     pica_future_unref(future);
     return true;
 }
@@ -278,7 +277,14 @@ int pica_future_add_done_callback(pica_future *future, pica_loop *loop, pica_don
     cb->loop = loop;
     cb->fn = fn;
     cb->arg = arg;
-    if (!pica__future_wait(future, &cb->waiter)) {
+    pica__lock(&future->lock);
+    /* While the completer is still scheduling those that came before, this one goes behind them. */
+    bool listed = future->calling || !pica__future_is_done(future);
+    if (listed) {
+        pica__list_push_back(&future->waiters, &cb->waiter.link);
+    }
+    pica__unlock(&future->lock);
+    if (!listed) {
         done_callback_schedule(&cb->waiter, future);
     }
     return 0;
@@ -289,8 +295,10 @@ int pica_future_remove_done_callback(pica_future *future, pica_done_callback fn,
     pica__link found;
     pica__list_init(&found);
     pica__lock(&future->lock);
-    pica__link *next;
-    for (pica__link *l = future->waiters.next; l != &future->waiters; l = next) {
+    /* Those of a future that is done are as good as scheduled. */
+    pica__link *next =
+        pica__future_is_done(future) ? &future->waiters : future->waiters.next;
+    for (pica__link *l = next; l != &future->waiters; l = next) {
         next = l->next;
         pica__waiter *waiter = PICA__CONTAINER_OF(l, pica__waiter, link);
         if (waiter->done != done_callback_schedule) {

@@ -49,6 +49,7 @@ struct pica_future {
     /* See the head of this file. */
     _Atomic uint32_t state;
     int32_t code;          /* valid once DONE */
+    bool calling;          /* under lock: the completer has waiters left to call */
     bool is_task;          /* constant; then this is the first member of a pica_task */
     pica__link waiters;
     void *value;           /* valid once DONE and not TAKEN */
