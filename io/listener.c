@@ -1,9 +1,18 @@
 /* Accepting for servers: one multishot operation per listener, on its home loop. See listener.h.
  *
- * Life, all on the home loop: start -> ACCEPTING <-> PAUSED (a timer) -> STOPPING (the operation was
+ * Life, all on the home loop: start -> ACCEPTING <-> PAUSED (a timer) -> REFUSING (the kernel begins
+ * no new handshake, those under way are given a moment to end) -> STOPPING (the operation was
  * cancelled, its terminal completion is awaited) -> what is left in the backlog is taken -> stopped.
+ *
+ * Why REFUSING. Closing a listener resets what is in its backlog: taking that first is not enough, since
+ * another client may come between the last look and the close. So a filter drops every SYN from the
+ * moment of the stop on; its sender sends it again after a second, and finds the port closed, or
+ * somebody else's. (shutdown on a listener resets the backlog as well, and was rejected for that.) A Unix
+ * listener needs no filter: shut down for reading it refuses, and still hands out what it has.
  */
 #include "io/listener.h"
+
+#include <linux/filter.h>
 
 #include "io/socket.h"
 #include "runtime/base/alloc.h"
@@ -14,6 +23,8 @@
 
 #define PAUSE_MIN_NS INT64_C(5000000)
 #define PAUSE_MAX_NS INT64_C(1000000000)
+/* For handshakes that are under way when a listener stops: more than a data centre's round trip. */
+#define REFUSE_NS INT64_C(10000000)
 
 struct pica__listener {
     pica_socket *socket;      /* a reference */
@@ -21,6 +32,7 @@ struct pica__listener {
     pica__timer pause;
     int64_t pause_ns;         /* of the next pause; back to the minimum with each connection */
     bool paused;
+    pica__timer refuse;       /* the moment for handshakes */
     bool stopping;
     bool finished;
     bool start_posted;        /* start_call is on its way */
@@ -124,8 +136,7 @@ static void start_at_home(pica__call *call) {
     }
 }
 
-static void stop_at_home(pica__call *call) {
-    struct pica__listener *l = PICA__CONTAINER_OF(call, struct pica__listener, stop_call);
+static void stop(struct pica__listener *l) {
     l->stopping = true;
     if (l->paused && pica__timer_cancel(&l->pause)) {
         l->paused = false;
@@ -134,6 +145,42 @@ static void stop_at_home(pica__call *call) {
         pica__engine_cancel(l->socket->home->engine, &l->op);
     } else {
         finish(l);
+    }
+}
+
+static void refuse_over(pica__timer *timer) {
+    stop(PICA__CONTAINER_OF(timer, struct pica__listener, refuse));
+}
+
+/* From here on the kernel begins no handshake. True if some may be under way. */
+static bool refuse_new(pica_socket *socket) {
+    enum { TCP_FLAGS = 13, SYN = 0x02, ACK = 0x10 };
+    static struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, TCP_FLAGS),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, SYN | ACK),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYN, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+    };
+    struct sock_fprog filter = {sizeof code / sizeof code[0], code};
+    if (pica__socket_use(socket) < 0) {
+        return false;
+    }
+    /* Either may fail for want of memory; then the window is open, as it would be without. */
+    bool filtered = socket->tcp && pica__sys_setsockopt(socket->fd, SOL_SOCKET, SO_ATTACH_FILTER,
+                                                        &filter, sizeof filter) == 0;
+    if (!socket->tcp) {
+        (void)pica__sys_shutdown(socket->fd, SHUT_RD);
+    }
+    pica__socket_unuse(socket);
+    return filtered;
+}
+
+static void stop_at_home(pica__call *call) {
+    struct pica__listener *l = PICA__CONTAINER_OF(call, struct pica__listener, stop_call);
+    if (!refuse_new(l->socket) ||
+        pica__timer_arm(l->socket->home, &l->refuse, pica__now() + REFUSE_NS) < 0) {
+        stop(l);
     }
 }
 
@@ -146,6 +193,7 @@ int pica__listener_start(pica_socket *socket, void (*fn)(void *arg, int fd), voi
     pica__op_init(&l->op, PICA__OP_ACCEPT, socket->fd, accept_complete);
     l->op.multishot = true;
     pica__timer_init(&l->pause, pause_over);
+    pica__timer_init(&l->refuse, refuse_over);
     l->pause_ns = PAUSE_MIN_NS;
     pica__call_init(&l->start_call, start_at_home);
     pica__call_init(&l->stop_call, stop_at_home);

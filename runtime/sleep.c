@@ -189,8 +189,9 @@ int pica_timeout_exit(pica_timeout *timeout, int rc) {
         atomic_store_explicit(&t->state, FINISHED, memory_order_relaxed);
         return rc;
     }
-    bool ours = pica_task_uncancel(t->task) <= t->entry_count;
-    if (ours && !t->entry_pending) {
+    /* One that was pending when the scope was entered is somebody else's, like one that came since. */
+    bool ours = pica_task_uncancel(t->task) <= t->entry_count && !t->entry_pending;
+    if (ours) {
         (void)pica__cancel_take(t->task); /* if it was never delivered: it must not be later */
     }
     return ours && rc == PICA_ECANCELED ? PICA_ETIMEDOUT : rc;

@@ -513,8 +513,14 @@ static void ring_learn(uring *u, const pica__config *config, const struct io_uri
     (void)io_uring_ring_dontfork(&u->ring);
 }
 
+/* A ring may be mapped where another runtime's has just been unmapped. The kernel orders the two, which
+ * a sanitizer cannot see; this counter says it. Added to by whoever unmaps (release) and has mapped
+ * (acquire). */
+static _Atomic unsigned mappings;
+
 static void uring_destroy(pica__engine *engine) {
     uring *u = uring_of(engine);
+    atomic_fetch_add_explicit(&mappings, 1, memory_order_release);
     io_uring_queue_exit(&u->ring);
     if (u->wake_fd >= 0) {
         (void)pica__sys_close(u->wake_fd);
@@ -550,6 +556,7 @@ int pica__uring_create(pica__engine **out, const pica__config *config) {
         pica__free(u, sizeof *u);
         return rc;
     }
+    atomic_fetch_add_explicit(&mappings, 1, memory_order_acquire);
     ring_learn(u, config, &params);
     rc = (params.features & IORING_FEAT_EXT_ARG) == 0 ? -ENOSYS : wake_init(u);
     if (rc < 0) {

@@ -1,7 +1,11 @@
 /* Servers: start, placement, and the orders in which they can end. */
 #include "tests/support/stream_pair.h"
 
+#include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -490,6 +494,69 @@ PT_TEST(start_and_end_many_times) {
     for (int i = 0; i < 50; i++) {
         PT_EQ(pica_run(end_server_main, NULL), 0);
     }
+}
+
+/* A plain client that comes again and again until it is refused; each visit is served whole. */
+struct visitor {
+    pthread_t thread;
+    struct sockaddr_in to;
+    atomic_int visits;
+};
+
+static int visit(int fd, const struct sockaddr_in *to) {
+    char buf[5];
+    if (connect(fd, (const struct sockaddr *)to, sizeof *to) < 0) {
+        return errno;
+    }
+    if (send(fd, "hello", 5, MSG_NOSIGNAL) != 5 || recv(fd, buf, 5, MSG_WAITALL) != 5) {
+        return errno == 0 ? ENODATA : errno;
+    }
+    return 0;
+}
+
+static void *visitor_run(void *arg) {
+    struct visitor *v = arg;
+    int rc = 0;
+    while (rc == 0) {
+        errno = 0;
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        PT_REQUIRE(fd >= 0);
+        rc = visit(fd, &v->to);
+        close(fd);
+        atomic_fetch_add(&v->visits, rc == 0);
+    }
+    PT_EQ(rc, ECONNREFUSED);
+    return NULL;
+}
+
+/* Closing while clients come: each is served or refused, none is reset. The address is this process's
+ * own, so that a late SYN cannot reach somebody who got the port next. */
+TASK_TEST(close_resets_nobody) {
+    (void)arg;
+    char host[32];
+    unsigned pid = (unsigned)getpid();
+    snprintf(host, sizeof host, "127.%u.%u.%u", 1 + (pid >> 16) % 200, (pid >> 8) % 256, pid % 256);
+    for (int round = 0; round < 6; round++) {
+        pica_server *server;
+        pica_address address;
+        struct visitor visitors[2] = {0};
+        PT_REQUIRE(pica_start_server(&server, host, 0, echo_handler, NULL, NULL) == 0);
+        PT_REQUIRE(pica_server_address(server, &address) == 0);
+        for (int i = 0; i < 2; i++) {
+            memcpy(&visitors[i].to, &address.storage, sizeof visitors[i].to);
+            PT_REQUIRE(pthread_create(&visitors[i].thread, NULL, visitor_run, &visitors[i]) == 0);
+        }
+        for (int i = 0; i < 2; i++) {
+            while (atomic_load(&visitors[i].visits) < 10 + round) {
+                PT_EQ(pica_sleep(1e-3), 0);
+            }
+        }
+        end_server(server);
+        for (int i = 0; i < 2; i++) {
+            PT_EQ(pthread_join(visitors[i].thread, NULL), 0);
+        }
+    }
+    return 0;
 }
 
 PT_MAIN()

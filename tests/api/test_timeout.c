@@ -314,7 +314,13 @@ TASK_TEST(after_a_cancellation) {
     nothing_pends(1);
     PT_EQ(pica_task_uncancel(self), 0);
 
-    /* A pending one from before the scope is not dropped with the scope's own. */
+    /* A pending one from before the scope does not become a time-out, */
+    PT_EQ(pica_task_cancel(self), 1);
+    PT_EQ(pica_timeout_enter(&t, 0), 0);
+    PT_EQ(pica_timeout_exit(&t, pica_yield()), PICA_ECANCELED);
+    nothing_pends(1);
+    PT_EQ(pica_task_uncancel(self), 0);
+    /* nor is it dropped with the scope's own. */
     PT_EQ(pica_task_cancel(self), 1);
     PT_EQ(pica_timeout_enter(&t, 0), 0);
     PT_EQ(pica_timeout_exit(&t, 2), 2);

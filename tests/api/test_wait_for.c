@@ -265,6 +265,11 @@ TASK_TEST_TIMEOUT(against_completion, 60) {
     }
     PT_CHECK(expired > 0);
     PT_CHECK(done > 0);
+    /* All of them have run when the last of them has: what the end of the run drops keeps its future. */
+    pica_future *last = new_future();
+    PT_EQ(pica_call_later(2e-4, completes, pica_future_ref(last), NULL), 0);
+    PT_EQ(pica_await(last, NULL), 0);
+    pica_future_unref(last);
     return 0;
 }
 
