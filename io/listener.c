@@ -148,11 +148,16 @@ static void stop(struct pica__listener *l) {
     }
 }
 
+/* No handshake is under way any more, or so it is hoped. */
 static void refuse_over(pica__timer *timer) {
-    stop(PICA__CONTAINER_OF(timer, struct pica__listener, refuse));
+    struct pica__listener *l = PICA__CONTAINER_OF(timer, struct pica__listener, refuse);
+    pica_socket *socket = pica__socket_ref(l->socket);
+    stop(l);
+    pica__socket_unuse(socket); /* see stop_at_home */
+    pica__socket_unref(socket);
 }
 
-/* From here on the kernel begins no handshake. True if some may be under way. */
+/* With a use. From here on the kernel begins no handshake. True if some may be under way. */
 static bool refuse_new(pica_socket *socket) {
     enum { TCP_FLAGS = 13, SYN = 0x02, ACK = 0x10 };
     static struct sock_filter code[] = {
@@ -163,24 +168,26 @@ static bool refuse_new(pica_socket *socket) {
         BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
     };
     struct sock_fprog filter = {sizeof code / sizeof code[0], code};
-    if (pica__socket_use(socket) < 0) {
-        return false;
-    }
     /* Either may fail for want of memory; then the window is open, as it would be without. */
     bool filtered = socket->tcp && pica__sys_setsockopt(socket->fd, SOL_SOCKET, SO_ATTACH_FILTER,
                                                         &filter, sizeof filter) == 0;
     if (!socket->tcp) {
         (void)pica__sys_shutdown(socket->fd, SHUT_RD);
     }
-    pica__socket_unuse(socket);
     return filtered;
 }
 
 static void stop_at_home(pica__call *call) {
     struct pica__listener *l = PICA__CONTAINER_OF(call, struct pica__listener, stop_call);
-    if (!refuse_new(l->socket) ||
-        pica__timer_arm(l->socket->home, &l->refuse, pica__now() + REFUSE_NS) < 0) {
-        stop(l);
+    pica_socket *socket = l->socket;
+    if (pica__socket_use(socket) < 0) {
+        stop(l); /* closed by the runtime, which ends */
+        return;
+    }
+    /* The use stays until refuse_over: a runtime that ends waits for descriptors, not for timers. */
+    if (!refuse_new(socket) ||
+        pica__timer_arm(socket->home, &l->refuse, pica__now() + REFUSE_NS) < 0) {
+        refuse_over(&l->refuse);
     }
 }
 

@@ -55,7 +55,7 @@ int pica_async_new(pica_async **out, pica_loop *loop, pica_callback fn, void *ar
     if (async == NULL) {
         return -ENOMEM;
     }
-    pica__call_init(&async->call, async_run);
+    pica__call_init_user(&async->call, async_run);
     async->loop = loop;
     atomic_init(&async->state, IDLE);
     async->fn = fn;

@@ -45,7 +45,7 @@ static void release(pica_task *task, bool clear_cancel, bool withdrawn) {
         PICA__CHECK(!(withdrawn && state == PICA__TASK_FIRED));
         bool resume = withdrawn || state == PICA__TASK_FIRED;
         uint32_t new = (old & ~(uint32_t)PICA__TASK_STATE) |
-                       (uint32_t)(resume ? PICA__TASK_READY : PICA__TASK_WAITING);
+                       (uint32_t)(resume ? PICA__TASK_RUNNING : PICA__TASK_WAITING);
         if (clear_cancel) {
             new &= ~(uint32_t)PICA__TASK_CANCEL;
         }

@@ -273,7 +273,7 @@ int pica_future_add_done_callback(pica_future *future, pica_loop *loop, pica_don
         return -ENOMEM;
     }
     cb->waiter.done = done_callback_schedule;
-    pica__call_init(&cb->call, done_callback_run);
+    pica__call_init_user(&cb->call, done_callback_run);
     cb->loop = loop;
     cb->fn = fn;
     cb->arg = arg;

@@ -65,7 +65,7 @@ static pica_handle *handle_new(pica_loop *loop, pica_callback fn, void *arg, boo
     if (handle == NULL) {
         return NULL;
     }
-    pica__call_init(&handle->call, handle_run);
+    pica__call_init_user(&handle->call, handle_run);
     pica__timer_init(&handle->timer, handle_due);
     handle->timer.loop = loop; /* also of handles that are not timed: where it runs */
     handle->timed = false;

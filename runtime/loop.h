@@ -105,6 +105,10 @@ static inline void pica__call_init(pica__call *call, void (*fn)(pica__call *call
     call->work.kind = PICA__WORK_CALL;
     call->fn = fn;
 }
+static inline void pica__call_init_user(pica__call *call, void (*fn)(pica__call *call)) {
+    call->work.kind = PICA__WORK_USER;
+    call->fn = fn;
+}
 static inline void pica__call_soon(pica_loop *loop, pica__call *call) {
     pica__loop_post(loop, &call->work);
 }

@@ -47,7 +47,6 @@ static bool entry_claim(pica_task *task) {
 static pica__fiber *entry_fiber(pica__worker *worker, uintptr_t entry) {
     pica_task *task = pica__entry_task(entry);
     if ((entry & PICA__ENTRY_START) == 0) {
-        pica__task_resume(task);
         worker->current = task;
         pica__worker_step(worker);
         return task->fiber;

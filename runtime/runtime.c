@@ -422,7 +422,7 @@ static void loop_drop(pica_loop *loop) {
     pica__fifo_node *node;
     while ((node = pica__fifo_pop(&loop->ready)) != NULL) {
         pica__work *work = PICA__CONTAINER_OF(node, pica__work, node);
-        if (work->kind == PICA__WORK_CALL) {
+        if (work->kind == PICA__WORK_USER) {
             pica__call *call = PICA__CONTAINER_OF(work, pica__call, work);
             (void)(pica__handle_drop(call) || pica__async_drop(call) ||
                    pica__done_callback_drop(call));

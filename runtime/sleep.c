@@ -14,10 +14,7 @@
 /* --- yield --- */
 
 static void yield_switch_commit(pica__worker *worker, void *arg) {
-    pica_task *task = arg;
-    atomic_fetch_xor_explicit(&task->word, PICA__TASK_RUNNING ^ PICA__TASK_READY,
-                              memory_order_relaxed);
-    pica__ready_last(worker, task);
+    pica__ready_last(worker, arg);
 }
 
 PICA__NO_TSAN void pica__yield(pica_task *self) {

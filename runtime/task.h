@@ -25,9 +25,10 @@ struct pica__fiber;
 typedef struct pica__work {
     pica__fifo_node node;
     enum pica__work_kind {
-        PICA__WORK_CALL,   /* a pica__call (loop.h) */
+        PICA__WORK_CALL,   /* a pica__call (loop.h) of the library itself */
+        PICA__WORK_USER,   /* a pica__call that calls a user's function: dropped when the runtime ends */
         PICA__WORK_START,  /* a task that may not be started yet */
-        PICA__WORK_RESUME  /* a task that is READY */
+        PICA__WORK_RESUME  /* a task that was suspended and may go on */
     } kind;
 } pica__work;
 
@@ -51,7 +52,7 @@ struct pica_task {
     pica__wait *wait;         /* while WAITING or CLAIMED: where; written before WAITING */
     struct pica__fiber *fiber; /* while suspended: where to switch to */
     pica__work start;         /* linked while in an intrusive queue as unstarted */
-    pica__work ready;         /* linked while in an intrusive queue as READY */
+    pica__work ready;         /* linked while in an intrusive queue to be resumed */
     pica__registered all;     /* in the loop's registry of tasks that have not ended */
     char *name;               /* NULL: "Task-<id>", made when it is asked for */
     size_t stack_size;        /* if own_stack */
@@ -75,12 +76,6 @@ bool pica__task_claim(pica_task *task);
 void pica__task_execute(pica_task *task);
 /* Ends a claimed task that never ran, with code. */
 void pica__task_end_unstarted(pica_task *task, int code);
-/* READY -> RUNNING. Acquire only: the release of whoever made it READY goes on through this
- * read-modify-write to the task's own load (pica__suspend). */
-static inline void pica__task_resume(pica_task *task) {
-    atomic_fetch_xor_explicit(&task->word, PICA__TASK_READY ^ PICA__TASK_RUNNING,
-                              memory_order_acquire);
-}
 
 #if PICA__TSAN
 /* Pinned tasks, all tasks in fifo order, and the callbacks of a loop run one at a time: users may rely on

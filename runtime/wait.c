@@ -24,10 +24,10 @@ static void suspend_commit(pica__worker *worker, void *arg) {
     pica_task *task = wait->task;
     (void)worker;
     if (!s->commit(wait)) {
-        /* Satisfied, or cancelled: the task is still RUNNING and nobody else knows the node. Release:
-         * the commit has read the task's stack, which the task will write again. */
-        atomic_fetch_xor_explicit(&task->word, PICA__TASK_RUNNING ^ PICA__TASK_READY,
-                                  memory_order_release);
+        /* Satisfied, or cancelled: the task is still RUNNING and nobody else knows the node. The commit
+         * has read the task's stack, which the task will write again; the queue orders the two, out of
+         * the sanitizer's sight. */
+        pica__tsan_give(&task->word);
         pica__ready(task);
     }
 }
@@ -87,11 +87,11 @@ void pica__wait_fire(pica__wait *wait, int result) {
     for (;;) {
         uint32_t state = pica__task_state(old);
         PICA__CHECK(state == PICA__TASK_WAITING || state == PICA__TASK_CLAIMED);
-        uint32_t next = state == PICA__TASK_WAITING ? PICA__TASK_READY : PICA__TASK_FIRED;
+        uint32_t next = state == PICA__TASK_WAITING ? PICA__TASK_RUNNING : PICA__TASK_FIRED;
         if (atomic_compare_exchange_weak_explicit(&task->word, &old,
                                                   (old & ~(uint32_t)PICA__TASK_STATE) | next,
                                                   memory_order_acq_rel, memory_order_relaxed)) {
-            if (next == PICA__TASK_READY) {
+            if (next == PICA__TASK_RUNNING) {
                 pica__ready(task);
             }
             return;

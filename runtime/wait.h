@@ -5,16 +5,18 @@
  *
  *     NEW ------pica__task_claim------> RUNNING         a worker or an awaiter starts it
  *     RUNNING --pica__wait_publish----> WAITING         in the commit of a suspension
- *     WAITING --pica__wait_fire-------> READY           what it waited for happened
+ *     WAITING --pica__wait_fire-------> RUNNING         what it waited for happened
  *     WAITING --pica__cancel----------> CLAIMED         a canceller looks at the wait node
  *     CLAIMED --pica__wait_fire-------> FIRED           it happened meanwhile: recorded
  *     CLAIMED --release---------------> WAITING         not withdrawn: the wait goes on
- *     CLAIMED --withdrawn-------------> READY           the cancel won
- *     FIRED ----release---------------> READY           the claimer delivers the completion
- *     READY ----pica__task_resume-----> RUNNING         a worker resumes it
- *     RUNNING --pica__suspend---------> READY           a yield, or a wait that was satisfied
+ *     CLAIMED --withdrawn-------------> RUNNING         the cancel won
+ *     FIRED ----release---------------> RUNNING         the claimer delivers the completion
  *     RUNNING --pica__task_end--------> DONE
  *     WAITING --await in place--------> RUNNING         the task that ran on its stack ended
+ *
+ * RUNNING means that the task is somebody's to run: it runs, or it is on its way through a queue (its one
+ * resume entry), or a yield puts it there. A state of its own for "queued" was rejected: nobody decides
+ * anything by it, and every resumption would change the word once more.
  *
  * Beside the state lie the CANCEL bit (a cancellation that was not delivered yet) and the count of
  * requests. All changes are atomic read-modify-writes with acq_rel: the word carries the hand-over
@@ -48,8 +50,7 @@ enum {
     PICA__TASK_WAITING = 2,
     PICA__TASK_CLAIMED = 3,
     PICA__TASK_FIRED = 4,
-    PICA__TASK_READY = 5,
-    PICA__TASK_DONE = 6,
+    PICA__TASK_DONE = 5,
     PICA__TASK_STATE = 7,       /* mask */
     PICA__TASK_CANCEL = 1 << 3, /* a cancellation is pending */
     PICA__TASK_COUNT = 1 << 8   /* one request; the count fills the bits from here on */

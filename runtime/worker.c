@@ -84,7 +84,8 @@ char *pica__worker_scratch(pica__worker *worker) {
 
 static void run_work(pica__worker *worker, pica__work *work) {
     switch (work->kind) {
-        case PICA__WORK_CALL: {
+        case PICA__WORK_CALL:
+        case PICA__WORK_USER: {
             pica__call *call = PICA__CONTAINER_OF(work, pica__call, work);
             pica__tsan_get(worker->loop); /* see pica__task_serial_begin */
             call->fn(call);
@@ -382,6 +383,23 @@ static bool has_more(pica__worker *worker) {
            atomic_load_explicit(&worker->lifo, memory_order_relaxed) != NULL;
 }
 
+/* The end. What the library queued for itself must still be done, or what it is about would leak; what
+ * users queued is dropped by the thread that closes. */
+static void run_own_calls(pica__worker *worker) {
+    pica_loop *loop = worker->loop;
+    pica__loop_drain_inbox(loop);
+    for (size_t n = loop->ready_count; n != 0; n--) {
+        pica__fifo_node *node = pica__fifo_pop(&loop->ready);
+        pica__work *work = PICA__CONTAINER_OF(node, pica__work, node);
+        if (work->kind == PICA__WORK_CALL) {
+            loop->ready_count--;
+            run_work(worker, work);
+        } else {
+            pica__fifo_push(&loop->ready, node);
+        }
+    }
+}
+
 static void worker_loop(pica__worker *worker) {
     while (obey(worker)) {
         bool any = turn(worker);
@@ -395,6 +413,7 @@ static void worker_loop(pica__worker *worker) {
             park(worker);
         }
     }
+    run_own_calls(worker);
 }
 
 PICA__NO_TSAN static void loop_fiber_main(void *arg) {

@@ -100,7 +100,7 @@ typedef struct pica__worker {
 /* The thread's start routine; arg is the worker. */
 void *pica__worker_main(void *arg);
 
-/* Makes a READY task runnable. Any thread. */
+/* Puts a suspended task where a worker finds it, once for each suspension. Any thread. */
 void pica__ready(pica_task *task);
 /* The same for a task that yielded, behind all others here. On its worker. */
 void pica__ready_last(pica__worker *worker, pica_task *task);
