@@ -7,8 +7,9 @@
  * holds bytes: it is freed (or shrunk) before the task waits, so an idle connection has none. Until
  * then the consumed bytes stay in place, which is why a view stays valid until the next read.
  *
- * One task may read at a time; the BUSY bit decides that, and everything below it is owned by the
- * task that set it. There is no lock.
+ * One task may read at a time: the socket's READING bit decides that, and everything below it is owned by
+ * the task that set it. With the bit comes a use of the socket, so the descriptor stays while it reads or
+ * waits. There is no lock.
  *
  * Nothing received is ever lost: a cancellation is looked at before a receive, never after one, and
  * what a call had gathered when it failed is in the buffer, or counted in the caller's memory. An
@@ -30,8 +31,6 @@
 #include "runtime/base/alloc.h"
 #include "runtime/worker.h"
 
-enum { IDLE = 0, BUSY = 1, RELEASED = 2 };
-
 /* So much may be received without a suspension before others get their turn. */
 #define TURN_BYTES ((size_t)256 * 1024)
 /* Free room in the buffer from which receiving into it beats the way over the scratch buffer. */
@@ -44,7 +43,6 @@ enum { IDLE = 0, BUSY = 1, RELEASED = 2 };
 
 void pica__reader_init(struct pica_reader *reader, size_t limit) {
     memset(reader, 0, sizeof *reader);
-    atomic_init(&reader->state, IDLE);
     reader->limit = limit;
 }
 
@@ -61,29 +59,29 @@ void pica__reader_destroy(struct pica_reader *reader) {
 }
 
 void pica__reader_release(struct pica_reader *reader) {
-    uint32_t old = atomic_fetch_or_explicit(&reader->state, RELEASED, memory_order_acq_rel);
-    if ((old & BUSY) == 0) {
-        pica__stream_unref(pica__stream_of_reader(reader));
+    struct pica__stream *stream = pica__stream_of_reader(reader);
+    if (pica__socket_read_release(stream->socket)) {
+        pica__stream_unref(stream);
     }
 }
 
 static void leave(struct pica_reader *reader) {
-    uint32_t old = atomic_fetch_and_explicit(&reader->state, ~(uint32_t)BUSY, memory_order_acq_rel);
-    if ((old & RELEASED) != 0) {
-        pica__stream_unref(pica__stream_of_reader(reader));
+    struct pica__stream *stream = pica__stream_of_reader(reader);
+    if (pica__socket_read_end(stream->socket)) {
+        pica__stream_unref(stream);
     }
 }
 
 /* Begins every call that may receive: claims the reader, and delivers a pending cancellation before
  * anything is taken. */
 static int enter(struct pica_reader *reader) {
-    uint32_t seen = IDLE;
-    if (!atomic_compare_exchange_strong_explicit(&reader->state, &seen, BUSY, memory_order_acquire,
-                                                 memory_order_relaxed)) {
-        return (seen & RELEASED) != 0 ? PICA_ECLOSED : -EBUSY;
+    struct pica__stream *stream = pica__stream_of_reader(reader);
+    int rc = pica__socket_read_begin(stream->socket);
+    if (rc < 0) {
+        return rc;
     }
-    int rc = pica_checkpoint();
-    if (rc == 0 && pica__writer_closing(&pica__stream_of_reader(reader)->writer)) {
+    rc = pica_checkpoint();
+    if (rc == 0 && pica__writer_closing(&stream->writer)) {
         rc = PICA_ECLOSED;
     }
     if (rc < 0) {
@@ -205,6 +203,15 @@ static int receive_begin(struct pica_reader *reader) {
     return 1;
 }
 
+/* Before a receive that would find nothing: waits until one is worth it. 0 or negative. */
+static int wait_for_more(struct pica_reader *reader) {
+    struct pica__stream *stream = pica__stream_of_reader(reader);
+    settle(reader);
+    int rc = pica__socket_wait_begun(stream->socket);
+    reader->turn = 0;
+    return rc == 0 && pica__writer_closing(&stream->writer) ? PICA_ECLOSED : rc;
+}
+
 /* What became of a receive: bytes, 0 for the end, negative; or -EAGAIN: it is to be tried again,
  * after a wait if there was nothing. */
 static ssize_t receive_end(struct pica_reader *reader, ssize_t got) {
@@ -222,9 +229,7 @@ static ssize_t receive_end(struct pica_reader *reader, ssize_t got) {
         reader->eof = true;
         return 0;
     case -EAGAIN: {
-        settle(reader);
-        int rc = pica__socket_wait_begun(stream->socket);
-        reader->turn = 0;
+        int rc = wait_for_more(reader);
         return rc < 0 ? rc : -EAGAIN;
     }
     case PICA_ECLOSED:
@@ -236,16 +241,6 @@ static ssize_t receive_end(struct pica_reader *reader, ssize_t got) {
         pica__writer_lost(&stream->writer, (int)got);
         return got;
     }
-}
-
-/* A use of the socket around everything that receives: its descriptor stays while we wait. */
-static int use_begin(struct pica_reader *reader) {
-    return pica__socket_use(pica__stream_of_reader(reader)->socket);
-}
-
-static ssize_t use_end(struct pica_reader *reader, ssize_t n) {
-    pica__socket_unuse(pica__stream_of_reader(reader)->socket);
-    return n;
 }
 
 /* Receives up to size bytes into the caller's memory. Bytes, 0 for the end, negative. */
@@ -336,16 +331,21 @@ static ssize_t receive_more(struct pica_reader *reader, pica_socket *socket) {
 }
 
 /* Receives into the buffer, behind what is there. Bytes, 0 for the end, negative. */
-static ssize_t fill_begun(struct pica_reader *reader) {
+static ssize_t fill(struct pica_reader *reader) {
     pica_socket *socket = pica__stream_of_reader(reader)->socket;
     for (;;) {
         ssize_t n = receive_begin(reader);
         if (n <= 0) {
             return n;
         }
-        n = !pica__socket_may_recv(socket)              ? -EAGAIN
-            : buffered(reader) == 0 && !reader->bulk ? receive_first(reader, socket)
-                                                     : receive_more(reader, socket);
+        if (!pica__socket_may_recv(socket)) {
+            int rc = wait_for_more(reader);
+            if (rc < 0) {
+                return rc;
+            }
+        }
+        n = buffered(reader) == 0 && !reader->bulk ? receive_first(reader, socket)
+                                                   : receive_more(reader, socket);
         if (n > 0) {
             reader->turn += (size_t)n;
             return n;
@@ -355,11 +355,6 @@ static ssize_t fill_begun(struct pica_reader *reader) {
             return n;
         }
     }
-}
-
-static ssize_t fill(struct pica_reader *reader) {
-    int rc = use_begin(reader);
-    return rc < 0 ? rc : use_end(reader, fill_begun(reader));
 }
 
 /* --- reads ---------------------------------------------------------------------------------- */
@@ -372,12 +367,7 @@ static ssize_t read_some(struct pica_reader *reader, char *to, size_t size) {
         memcpy(to, take(reader, n), n);
         return (ssize_t)n;
     }
-    int rc = use_begin(reader);
-    if (rc < 0) {
-        return rc;
-    }
-    return use_end(reader, size < READ_AHEAD ? receive_ahead(reader, to, size)
-                                             : receive_into(reader, to, size));
+    return size < READ_AHEAD ? receive_ahead(reader, to, size) : receive_into(reader, to, size);
 }
 
 ssize_t pica_reader_read(pica_reader *reader, void *buffer, size_t size) {
@@ -542,7 +532,7 @@ ssize_t pica_reader_more(pica_reader *reader, const char **data) {
 }
 
 int pica_reader_consume(pica_reader *reader, size_t size) {
-    if ((atomic_load_explicit(&reader->state, memory_order_relaxed) & BUSY) != 0) {
+    if (pica__socket_reading(pica__stream_of_reader(reader)->socket)) {
         return -EBUSY;
     }
     if (size > buffered(reader)) {

@@ -4,22 +4,18 @@
 #ifndef PICA__IO_READER_H
 #define PICA__IO_READER_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 #include <pica/stream.h>
 
 struct pica_reader {
     /*
-     * Who uses the reader: BUSY while a task is in a read call, RELEASED once the pair was given
-     * back. Written by the reading task (compare-exchange, acquire, when it enters; fetch_and,
-     * acq_rel, when it leaves) and by pica__reader_release (fetch_or, acq_rel): whoever of the two
-     * comes last drops the caller's reference. Entering and leaving are partners: one reading task
-     * sees what the one before it wrote to the fields below.
+     * Who uses the reader stands in the socket's use word: READING while a task is in a read call,
+     * RELEASED once the pair was given back; whoever of the two comes last drops the caller's
+     * reference. Entering and leaving are partners: one reading task sees what the one before it
+     * wrote to the fields below.
      */
-    _Atomic uint32_t state;
     int error; /* what ended receiving, 0 as long as nothing did */
     bool bulk; /* the last receive brought more than a block holds */
     bool eof;  /* the peer has ended; what is buffered can still be read */

@@ -24,6 +24,18 @@ void pica__stream_unref(struct pica__stream *stream) {
     }
 }
 
+/* --- a stream that is still open when the runtime ends --- */
+
+static void stream_pin(pica__closer *closer) {
+    pica__stream_ref(pica__socket_owner(closer));
+}
+
+static void stream_close(pica__closer *closer) {
+    struct pica__stream *stream = pica__socket_owner(closer);
+    pica_writer_abort(&stream->writer);
+    pica__stream_unref(stream);
+}
+
 int pica_open_socket(pica_socket *socket, size_t limit, pica_reader **reader,
                      pica_writer **writer) {
     if (socket == NULL || reader == NULL || writer == NULL) {
@@ -33,10 +45,16 @@ int pica_open_socket(pica_socket *socket, size_t limit, pica_reader **reader,
     if (stream == NULL) {
         return -ENOMEM;
     }
+    int rc = pica__socket_use(socket); /* the writer's: writer.c */
+    if (rc < 0) {
+        pica__free(stream, sizeof *stream);
+        return rc;
+    }
     stream->socket = socket;
     atomic_init(&stream->references, 2);
     pica__reader_init(&stream->reader, limit == 0 ? DEFAULT_LIMIT : limit);
     pica__writer_init(&stream->writer);
+    pica__socket_own(socket, stream, stream_pin, stream_close);
     *reader = &stream->reader;
     *writer = &stream->writer;
     return 0;

@@ -25,9 +25,10 @@
  *
  * Invariant: with neither FLUSHING nor a cork, nothing is pending.
  *
- * Life. The open socket holds a reference to the pair; finish_close, which only the owner of
- * FLUSHING reaches, drops it. So whoever owns FLUSHING may touch the writer, and nobody may after
- * giving FLUSHING away (to the loop, by clearing it, or by closing).
+ * Life. The open socket holds a reference to the pair, and the writer a use of the socket, so that no send
+ * needs one of its own; finish_close, which only the owner of FLUSHING reaches, drops both. So whoever
+ * owns FLUSHING may touch the writer and the descriptor, and nobody may after giving FLUSHING away (to
+ * the loop, by clearing it, or by closing).
  *
  * Lock order: the lock, then the inner lock of an event (clearing `drained`). Events are set without.
  */
@@ -52,7 +53,7 @@
 /* A chunk of this capacity fills one of the workers' blocks. */
 #define CHUNK_MIN ((size_t)PICA__BLOCK_SIZE - sizeof(struct pica__chunk))
 #define CHUNK_MAX ((size_t)16 * 1024 - sizeof(struct pica__chunk))
-#define PARTS_MAX 64  /* that one pica__socket_try_sendv takes */
+#define PARTS_MAX 64  /* that one pica__socket_sendv_begun takes */
 #define CHUNKS_MAX 16 /* sent by one call; bounds the array on the stack */
 
 static uint32_t state_of(struct pica_writer *writer) {
@@ -218,6 +219,8 @@ static void finish_close(struct pica_writer *writer) {
         /* Closing consumes a reference; the stream keeps its own until it is freed. */
         pica_socket_close(pica__socket_ref(stream->socket));
     }
+    pica__socket_disown(stream->socket);
+    pica__socket_unuse(stream->socket);
     wake_drainers(writer);
     pica_event_set(&writer->closed);
     pica__stream_unref(stream);
@@ -267,7 +270,15 @@ static bool next_batch(struct pica_writer *writer, int *result) {
     }
 }
 
-/* Sends from `sending` once: bytes, or what pica__socket_try_sendv said. */
+/* By the owner of FLUSHING. Not a read-modify-write: it costs as much as the rest of a small write, and if
+ * a drain that clears it at the same time is lost, somebody yields a little early. */
+static void burst_add(struct pica_writer *writer, size_t size) {
+    atomic_store_explicit(&writer->burst,
+                          atomic_load_explicit(&writer->burst, memory_order_relaxed) + size,
+                          memory_order_relaxed);
+}
+
+/* Sends from `sending` once: bytes, or what pica__socket_sendv_begun said. */
 static ssize_t send_chunks(struct pica_writer *writer) {
     struct iovec parts[CHUNKS_MAX];
     int count = 0;
@@ -277,7 +288,7 @@ static ssize_t send_chunks(struct pica_writer *writer) {
         parts[count].iov_len = chunk->end - chunk->begin;
         count++;
     }
-    ssize_t n = pica__socket_try_sendv(pica__stream_of_writer(writer)->socket, parts, count);
+    ssize_t n = pica__socket_sendv_begun(pica__stream_of_writer(writer)->socket, parts, count);
     size_t left = n > 0 ? (size_t)n : 0;
     while (left != 0) {
         struct pica__chunk *chunk = writer->sending.first;
@@ -315,7 +326,7 @@ static int flush(struct pica_writer *writer, bool full) {
         ssize_t n = send_chunks(writer);
         if (n > 0) {
             turn += (size_t)n;
-            atomic_fetch_add_explicit(&writer->burst, (size_t)n, memory_order_relaxed);
+            burst_add(writer, (size_t)n);
             pending_sub(writer, (size_t)n);
         } else if (n == -EAGAIN || n == 0) {
             full = true;
@@ -345,17 +356,32 @@ static int flush_unlock(struct pica_writer *writer) {
 
 /* --- writing -------------------------------------------------------------------------------- */
 
+/* All has been sent, and mostly nothing has happened meanwhile: then gives FLUSHING up. False: there is more
+ * to do. */
+static bool flush_ends(struct pica_writer *writer) {
+    pica__lock(&writer->lock);
+    bool ends = state_of(writer) == PICA__WRITER_FLUSHING && writer->waiting.first == NULL;
+    if (ends) {
+        set_state(writer, 0);
+    }
+    pica__unlock(&writer->lock);
+    return ends;
+}
+
 /* The first write after a pause: straight from the caller's memory. By whoever set FLUSHING. */
 static int send_now(struct pica_writer *writer, const struct iovec *parts, int count,
                     size_t total) {
-    ssize_t n = pica__socket_try_sendv(pica__stream_of_writer(writer)->socket, parts,
-                                       count < PARTS_MAX ? count : PARTS_MAX);
+    ssize_t n = pica__socket_sendv_begun(pica__stream_of_writer(writer)->socket, parts,
+                                         count < PARTS_MAX ? count : PARTS_MAX);
     if (n < 0 && n != -EAGAIN) {
         pica__writer_lost(writer, (int)n);
         return flush(writer, false);
     }
     size_t sent = n > 0 ? (size_t)n : 0;
-    atomic_fetch_add_explicit(&writer->burst, sent, memory_order_relaxed);
+    burst_add(writer, sent);
+    if (PICA__LIKELY(sent == total) && flush_ends(writer)) {
+        return 0;
+    }
     if (sent < total) {
         struct pica__chunk *rest = chunk_new(total - sent);
         if (rest == NULL) {

@@ -70,6 +70,18 @@ static inline uintptr_t pica__deque_take(pica__deque *d) {
     return 0;
 }
 
+/* The same where there are no thieves: a runtime of one worker. */
+static inline uintptr_t pica__deque_take_alone(pica__deque *d) {
+    uint64_t head = atomic_load_explicit(&d->head, memory_order_relaxed);
+    if (head == atomic_load_explicit(&d->tail, memory_order_relaxed)) {
+        return 0;
+    }
+    uintptr_t entry =
+        atomic_load_explicit(&d->slot[head % PICA__DEQUE_CAPACITY], memory_order_relaxed);
+    atomic_store_explicit(&d->head, head + 1, memory_order_relaxed);
+    return entry;
+}
+
 /* A thief: copies up to max entries, at most half rounded up, oldest first, into out; returns how
  * many it now owns. 0 if there is nothing or somebody else won. */
 static inline size_t pica__deque_steal(pica__deque *d, uintptr_t *out, size_t max) {

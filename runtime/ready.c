@@ -241,7 +241,8 @@ uintptr_t pica__worker_pick(pica__worker *worker) {
         return (uintptr_t)task;
     }
     worker->lifo_streak = 0;
-    uintptr_t entry = pica__deque_take(&worker->deque);
+    uintptr_t entry = worker->alone ? pica__deque_take_alone(&worker->deque)
+                                    : pica__deque_take(&worker->deque);
     if (entry != 0) {
         return entry;
     }

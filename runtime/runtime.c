@@ -165,6 +165,7 @@ static int worker_init(pica_runtime *rt, unsigned i) {
     w->loop = &rt->loop[i];
     w->index = i;
     w->fifo = rt->config.fifo;
+    w->alone = rt->workers == 1;
     w->debug_migrate = rt->config.debug_migrate;
     w->debug_shuffle = rt->config.debug_shuffle;
     pica__random_init(&w->random, rt->config.seed + i * UINT64_C(0x9e3779b97f4a7c15));

@@ -43,6 +43,7 @@ typedef struct pica__worker {
     pica_loop *loop;          /* the lease: the loop that this worker runs */
     unsigned index;
     bool fifo;                /* constant: PICA_ORDER=fifo */
+    bool alone;               /* constant: the only worker */
     bool debug_migrate;       /* constant */
     bool debug_shuffle;       /* constant */
 

@@ -20,7 +20,8 @@ PICA_API int pica_open_connection(const char *host, unsigned port, size_t limit,
                                   pica_reader **reader, pica_writer **writer);
 PICA_API int pica_open_unix_connection(const char *path, size_t limit, pica_reader **reader,
                                        pica_writer **writer);
-/* Makes streams of a connected socket, whose reference they take over (on success). */
+/* Makes streams of a connected socket, whose reference they take over (on success). Does not suspend. Any
+ * thread of the runtime. -EINVAL, -ENOMEM, PICA_ECLOSED. */
 PICA_API int pica_open_socket(pica_socket *socket, size_t limit, pica_reader **reader,
                               pica_writer **writer);
 

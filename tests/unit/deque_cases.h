@@ -175,6 +175,27 @@ PT_TEST(fills_up_and_wraps) {
     }
 }
 
+PT_TEST(takes_alone) {
+    static pica__deque d;
+    pica__deque_init(&d);
+    uintptr_t in = 2, out = 2;
+    PT_EQ(pica__deque_take_alone(&d), 0);
+    for (unsigned round = 0; round < 5; round++) {
+        while (pica__deque_push(&d, in)) {
+            in += 2;
+        }
+        for (unsigned i = 0; i < PICA__DEQUE_CAPACITY - round % 3; i++) {
+            PT_EQ(pica__deque_take_alone(&d), out);
+            out += 2;
+        }
+    }
+    while (out != in) {
+        PT_EQ(pica__deque_take_alone(&d), out);
+        out += 2;
+    }
+    PT_EQ(pica__deque_take_alone(&d), 0);
+}
+
 PT_TEST(steals_half_rounded_up) {
     for (size_t n = 0; n <= PICA__DEQUE_CAPACITY; n++) {
         static pica__deque d;

@@ -1,0 +1,388 @@
+/* The two directions of a socket: readiness, arming polls, waiting, tries, and the call that does on the home
+ * loop what only that may do. The rules stand in socket.h. */
+#include "io/socket.h"
+
+#include <poll.h>
+
+#include "runtime/base/check.h"
+#include "runtime/base/relax.h"
+#include "runtime/base/sys.h"
+#include "runtime/rt.h"
+#include "runtime/san.h"
+#include "runtime/task.h"
+#include "runtime/worker.h"
+
+/* One suspension on one side. */
+struct pica__socket_wait {
+    pica__wait wait;
+    pica_socket *socket;
+    pica__socket_side *side;
+};
+
+static bool is_closed(pica_socket *socket) {
+    return (atomic_load_explicit(&socket->use, memory_order_acquire) & PICA__SOCKET_CLOSED) != 0;
+}
+
+/* --- the lock of a side --- */
+
+/* Returns the word as it was, unlocked. */
+static uint32_t side_lock(pica__socket_side *side) {
+    pica__backoff backoff = PICA__BACKOFF_INIT;
+    uint32_t old = atomic_load_explicit(&side->state, memory_order_relaxed);
+    for (;;) {
+        if ((old & PICA__SIDE_LOCKED) != 0) {
+            pica__relax(&backoff);
+            old = atomic_load_explicit(&side->state, memory_order_relaxed);
+        } else if (atomic_compare_exchange_weak_explicit(&side->state, &old,
+                                                         old | PICA__SIDE_LOCKED,
+                                                         memory_order_acquire,
+                                                         memory_order_relaxed)) {
+            return old;
+        }
+    }
+}
+
+/* state: what the word is from now on; nobody else has changed it meanwhile. */
+static void side_unlock(pica__socket_side *side, uint32_t state) {
+    atomic_store_explicit(&side->state, state, memory_order_release);
+}
+
+/* --- events, on the home loop --- */
+
+/* Takes what waits on a side: with the lock. */
+static struct pica__socket_wait *waiter_take(pica__socket_side *side) {
+    struct pica__socket_wait *waiter = side->waiter;
+    side->waiter = NULL;
+    return waiter;
+}
+
+/* True if the background callback is to be scheduled: with the lock. */
+static bool writable_take(pica_socket *socket, const pica__socket_side *side) {
+    bool wanted = side == &socket->wr && socket->writable.wanted;
+    if (wanted) {
+        socket->writable.wanted = false;
+    }
+    return wanted;
+}
+
+/* What waited on a side goes on with result. */
+static void tell(pica_socket *socket, struct pica__socket_wait *waiter, bool writable,
+                 int result) {
+    if (waiter != NULL) {
+        pica__wait_fire(&waiter->wait, result);
+    }
+    if (writable) {
+        pica__call_soon(socket->home, &socket->writable.call);
+    }
+}
+
+static void side_event(pica_socket *socket, pica__socket_side *side, int result, bool more) {
+    bool sticky = result < 0 || (result & (POLLHUP | POLLERR | POLLRDHUP)) != 0;
+    uint32_t state = side_lock(side);
+    side->armed = more;
+    struct pica__socket_wait *waiter = waiter_take(side);
+    bool writable = writable_take(socket, side);
+    side_unlock(side, (state + PICA__SIDE_TICK) | PICA__SIDE_READY |
+                          (sticky ? (uint32_t)PICA__SIDE_STICKY : 0));
+    tell(socket, waiter, writable, 0);
+    if (!more) {
+        pica__socket_end(socket, 0);
+    }
+}
+
+static void rd_complete(pica__op *op, int result, bool more) {
+    pica_socket *socket = PICA__CONTAINER_OF(op, pica_socket, rd.op);
+    side_event(socket, &socket->rd, result, more);
+}
+
+static void wr_complete(pica__op *op, int result, bool more) {
+    pica_socket *socket = PICA__CONTAINER_OF(op, pica_socket, wr.op);
+    side_event(socket, &socket->wr, result, more);
+}
+
+/* --- arming and closing, on the home loop --- */
+
+/* With the lock, on the home loop's thread: puts the poll in flight that a waiter asked for. False
+ * without memory: then the waiter is to be told that a try is worth it, and learns the truth. */
+static bool side_arm(pica_socket *socket, pica__socket_side *side) {
+    side->want_arm = false;
+    if (side->armed || (atomic_load_explicit(&socket->use, memory_order_relaxed) &
+                        PICA__SOCKET_CLOSED) != 0) {
+        return true;
+    }
+    if (pica__engine_submit(socket->home->engine, &side->op) < 0) {
+        return false;
+    }
+    side->armed = true;
+    atomic_fetch_add_explicit(&socket->use, PICA__SOCKET_USE, memory_order_relaxed);
+    return true;
+}
+
+static void side_arm_or_tell(pica_socket *socket, pica__socket_side *side) {
+    struct pica__socket_wait *waiter = NULL;
+    bool writable = false;
+    uint32_t state = side_lock(side);
+    if (side->want_arm && !side_arm(socket, side)) {
+        waiter = waiter_take(side);
+        writable = writable_take(socket, side);
+    }
+    side_unlock(side, state);
+    tell(socket, waiter, writable, -ENOMEM);
+}
+
+static void close_at_home(pica_socket *socket) {
+    if (socket->close_done) {
+        return;
+    }
+    socket->close_done = true;
+    if (pica__op_in_flight(&socket->rd.op)) {
+        pica__engine_cancel(socket->home->engine, &socket->rd.op);
+    }
+    if (pica__op_in_flight(&socket->wr.op)) {
+        pica__engine_cancel(socket->home->engine, &socket->wr.op);
+    }
+    pica__socket_end(socket, 0); /* being open */
+}
+
+static void home_run(pica__call *call) {
+    pica_socket *socket = PICA__CONTAINER_OF(call, pica_socket, home_call);
+    (void)atomic_exchange_explicit(&socket->posted, false, memory_order_acq_rel);
+    side_arm_or_tell(socket, &socket->rd);
+    side_arm_or_tell(socket, &socket->wr);
+    if (is_closed(socket)) {
+        close_at_home(socket);
+    }
+    pica__socket_unref(socket);
+}
+
+/* After it was said what for. */
+static void home_post(pica_socket *socket) {
+    if (!atomic_exchange_explicit(&socket->posted, true, memory_order_acq_rel)) {
+        (void)pica__socket_ref(socket); /* dropped by home_run */
+        pica__call_soon(socket->home, &socket->home_call);
+    }
+}
+
+/* --- waiting --- */
+
+static bool wait_withdraw(pica__wait *wait) {
+    struct pica__socket_wait *w = PICA__CONTAINER_OF(wait, struct pica__socket_wait, wait);
+    uint32_t state = side_lock(w->side);
+    bool linked = w->side->waiter == w;
+    if (linked) {
+        w->side->waiter = NULL;
+    }
+    side_unlock(w->side, state);
+    return linked;
+}
+
+static const struct pica__wait_ops wait_ops = {"socket", wait_withdraw};
+
+/* With the lock, for somebody who will wait: makes sure that an event will come. False without memory.
+ * The message to the home loop is sent under the lock: afterwards the socket may be gone. */
+static bool side_expect(pica_socket *socket, pica__socket_side *side) {
+    if (side->armed) {
+        return true;
+    }
+    if (pica__loop_is_mine(socket->home)) {
+        return side_arm(socket, side);
+    }
+    side->want_arm = true;
+    home_post(socket);
+    return true;
+}
+
+static bool wait_commit(pica__wait *wait) {
+    struct pica__socket_wait *w = PICA__CONTAINER_OF(wait, struct pica__socket_wait, wait);
+    pica_socket *socket = w->socket;
+    pica__socket_side *side = w->side;
+    bool waits = false;
+    bool failed = false;
+    uint32_t state = side_lock(side);
+    if (is_closed(socket)) {
+        wait->result = PICA_ECLOSED;
+    } else if (side->waiter != NULL) {
+        wait->result = -EBUSY;
+    } else if ((state & PICA__SIDE_READY) != 0 && state != side->drained) {
+        wait->result = 0;
+    } else if (pica__wait_publish(wait)) {
+        waits = true;
+        side->waiter = w;
+        failed = !side_expect(socket, side);
+        if (failed) {
+            side->waiter = NULL;
+        }
+    }
+    side_unlock(side, state);
+    if (failed) {
+        pica__wait_fire(wait, -ENOMEM); /* published, so it ends like any other wait */
+    }
+    return waits;
+}
+
+/* With a use. */
+int pica__socket_wait(pica_socket *socket, pica__socket_side *side) {
+    struct pica__socket_wait w = {
+        .wait = {&wait_ops, pica__current(), NULL, 0},
+        .socket = socket,
+        .side = side,
+    };
+    if (w.wait.task == NULL) {
+        return PICA_ENOTASK;
+    }
+    return pica__suspend(&w.wait, wait_commit);
+}
+
+int pica__socket_wait_readable(pica_socket *socket) {
+    int rc = pica__socket_begin(socket, 0);
+    if (rc == 0) {
+        rc = pica__socket_wait(socket, &socket->rd);
+        pica__socket_end(socket, 0);
+    }
+    return rc;
+}
+
+static void writable_run(pica__call *call) {
+    pica_socket *socket = PICA__CONTAINER_OF(call, pica_socket, writable.call);
+    socket->writable.fn(socket->writable.arg);
+    pica__socket_unref(socket);
+}
+
+/* In the runtime's context: it may submit to the engine. */
+static void on_writable(pica_socket *socket, pica_callback fn, void *arg) {
+    uint32_t state = side_lock(&socket->wr);
+    PICA__CHECK(!socket->writable.wanted);
+    socket->writable.fn = fn;
+    socket->writable.arg = arg;
+    bool now = is_closed(socket) || (state & PICA__SIDE_READY) != 0;
+    if (!now) {
+        socket->writable.wanted = true;
+        now = !side_expect(socket, &socket->wr) && writable_take(socket, &socket->wr);
+    }
+    if (now) {
+        pica__call_soon(socket->home, &socket->writable.call);
+    }
+    side_unlock(&socket->wr, state);
+}
+
+PICA__NO_TSAN void pica__socket_on_writable(pica_socket *socket, pica_callback fn, void *arg) {
+    void *context = pica__tsan_enter(pica__self()->tsan);
+    (void)pica__socket_ref(socket); /* dropped after the call */
+    on_writable(socket, fn, arg);
+    pica__tsan_leave(context);
+}
+
+/* --- tries --- */
+
+/* After a try that found the kernel empty or full: READY goes, unless an event came since `seen`. */
+static void clear_ready(pica__socket_side *side, uint32_t seen) {
+    if (seen & PICA__SIDE_READY) {
+        seen &= ~(uint32_t)PICA__SIDE_LOCKED; /* with the lock held this fails, and will be tried again */
+        atomic_compare_exchange_strong_explicit(&side->state, &seen,
+                                                seen & ~(uint32_t)PICA__SIDE_READY,
+                                                memory_order_acq_rel, memory_order_relaxed);
+    }
+}
+
+void pica__socket_clear_readable(pica_socket *socket, uint32_t seen) {
+    clear_ready(&socket->rd, seen);
+}
+
+/* With a use. */
+static ssize_t recv_once(pica_socket *socket, void *buffer, size_t size) {
+    uint32_t seen = atomic_load_explicit(&socket->rd.state, memory_order_acquire);
+    if ((seen & PICA__SIDE_READY) == 0 || seen == socket->rd.drained) {
+        return -EAGAIN;
+    }
+    ssize_t n;
+    do {
+        n = pica__sys_recv(socket->fd, buffer, size, MSG_DONTWAIT);
+    } while (n == -EINTR);
+    /* TCP: the end and errors set STICKY before they can be missed; so less than asked for means that
+     * the kernel has no more, and the next wait needs no try first. (What follows an urgent byte waits
+     * for the peer's next segment: poll cannot tell of the byte, since each arrival of plain data wakes
+     * with POLLPRI too.) Unix sockets split reads for reasons that no event tells. */
+    if (n == -EAGAIN || (n > 0 && (size_t)n < size && socket->tcp &&
+                         (seen & PICA__SIDE_STICKY) == 0)) {
+        socket->rd.drained = seen & ~(uint32_t)PICA__SIDE_LOCKED;
+    }
+    return n;
+}
+
+static ssize_t sendv_once(pica_socket *socket, const struct iovec *buffers, int count) {
+    uint32_t seen = atomic_load_explicit(&socket->wr.state, memory_order_acquire);
+    if ((seen & PICA__SIDE_READY) == 0) {
+        return -EAGAIN;
+    }
+    ssize_t n;
+    do {
+        if (count == 1) {
+            n = pica__sys_send(socket->fd, buffers[0].iov_base, buffers[0].iov_len,
+                               MSG_DONTWAIT | MSG_NOSIGNAL);
+        } else {
+            struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)buffers,
+                                     .msg_iovlen = (size_t)count};
+            n = pica__sys_sendmsg(socket->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        }
+    } while (n == -EINTR);
+    if (n == -EAGAIN) {
+        clear_ready(&socket->wr, seen);
+    }
+    return n;
+}
+
+ssize_t pica__socket_recv_begun(pica_socket *socket, void *buffer, size_t size) {
+    return recv_once(socket, buffer, size);
+}
+
+int pica__socket_wait_begun(pica_socket *socket) {
+    return pica__socket_wait(socket, &socket->rd);
+}
+
+ssize_t pica__socket_sendv_begun(pica_socket *socket, const struct iovec *buffers, int count) {
+    return sendv_once(socket, buffers, count);
+}
+
+PICA__NO_TSAN static char *scratch_of_worker(void) {
+    return pica__worker_scratch(pica__self());
+}
+
+void *pica__scratch(size_t *size) {
+    *size = PICA__SCRATCH_SIZE;
+    char *scratch = scratch_of_worker();
+    if (scratch != NULL) {
+        pica__tsan_get(scratch);
+    }
+    return scratch;
+}
+
+void pica__scratch_done(void *scratch) {
+    pica__tsan_give(scratch);
+}
+
+/* What waits goes on with PICA_ECLOSED, and the home loop is told. By whoever set CLOSED. */
+void pica__socket_closing(pica_socket *socket) {
+    uint32_t state = side_lock(&socket->rd);
+    struct pica__socket_wait *reader = waiter_take(&socket->rd);
+    side_unlock(&socket->rd, state);
+    state = side_lock(&socket->wr);
+    struct pica__socket_wait *writer = waiter_take(&socket->wr);
+    bool writable = writable_take(socket, &socket->wr);
+    side_unlock(&socket->wr, state);
+    tell(socket, reader, false, PICA_ECLOSED);
+    tell(socket, writer, writable, PICA_ECLOSED);
+    home_post(socket);
+}
+
+void pica__socket_sides_init(pica_socket *socket) {
+    pica__call_init(&socket->home_call, home_run);
+    pica__call_init(&socket->writable.call, writable_run);
+    /* The first try of each side needs no event. */
+    atomic_init(&socket->rd.state, PICA__SIDE_READY);
+    atomic_init(&socket->wr.state, PICA__SIDE_READY);
+    pica__op_init(&socket->rd.op, PICA__OP_POLL, socket->fd, rd_complete);
+    socket->rd.op.events = POLLIN | POLLRDHUP;
+    socket->rd.op.multishot = true;
+    pica__op_init(&socket->wr.op, PICA__OP_POLL, socket->fd, wr_complete);
+    socket->wr.op.events = POLLOUT;
+}
