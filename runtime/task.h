@@ -51,7 +51,7 @@ struct pica_task {
     pica_loop *loop;          /* home, constant */
     pica__wait *wait;         /* while WAITING or CLAIMED: where; written before WAITING */
     struct pica__fiber *fiber; /* while suspended: where to switch to */
-    const char *frame;        /* and about where its context lies: only to have it fetched early */
+    const char *frame;         /* and about where its context lies: only to have it fetched early */
     pica__work start;         /* linked while in an intrusive queue as unstarted */
     pica__work ready;         /* linked while in an intrusive queue to be resumed */
     pica__registered all;     /* in the loop's registry of tasks that have not ended */

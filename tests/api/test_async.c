@@ -297,6 +297,11 @@ TASK_TEST(signal_on_every_kind_of_thread) {
     return 0;
 }
 
+/* ThreadSanitizer holds signals back, so that a timer this fast starves the program. */
+#if !defined(__has_feature)
+#define __has_feature(x) 0
+#endif
+#if !__has_feature(thread_sanitizer)
 static void nothing(void *arg) {
     (void)arg;
 }
@@ -311,11 +316,6 @@ static int works(void *arg) {
     return 0;
 }
 
-/* ThreadSanitizer holds signals back, so that a timer this fast starves the program. */
-#if !defined(__has_feature)
-#define __has_feature(x) 0
-#endif
-#if !__has_feature(thread_sanitizer)
 /* A timer's signal hits whatever runs: the loop's own code, switches, the kernel. */
 TASK_TEST_TIMEOUT(signal_anywhere, 60) {
     (void)arg;
@@ -346,7 +346,6 @@ TASK_TEST_TIMEOUT(signal_anywhere, 60) {
     counter_free(in_handler);
     return 0;
 }
-
 #endif
 
 PT_MAIN()
