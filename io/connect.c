@@ -1,12 +1,7 @@
 /* Connecting, listening, accepting one by one.
  *
  * Connect goes through the ring: it covers every family's way of being slow (TCP's handshake, a full
- * Unix backlog). The operation lies on the waiting task's stack; a canceller on any thread asks the
- * ring's owner to cancel it, and the task goes on when the terminal completion has come:
- *
- *     IDLE --cancel (any thread)--> ASKED --message (owner)--> CANCELLING --completion--> fired
- *     IDLE --completion (owner)--> DONE: fired
- *     ASKED --completion (owner)--> DONE: fired by the message, which lies on the same stack
+ * Unix backlog).
  */
 #include "io/socket.h"
 
@@ -15,97 +10,25 @@
 #include <sys/un.h>
 
 #include "io/listener.h"
+#include "io/operation.h"
 #include "runtime/base/sys.h"
-#include "runtime/rt.h"
-#include "runtime/san.h"
 #include "runtime/task.h"
-#include "runtime/worker.h"
-
-enum { IDLE, ASKED, CANCELLING, DONE };
-
-struct op_wait {
-    pica__wait wait;
-    pica__op op;
-    pica_loop *loop;   /* whose engine has the operation */
-    pica__call cancel;
-    int result;
-    /* See above. Compare-and-swapped by cancellers, exchanged by the owner; acq_rel. */
-    _Atomic uint32_t state;
-};
-
-static bool op_cancel(pica__wait *wait) {
-    struct op_wait *w = PICA__CONTAINER_OF(wait, struct op_wait, wait);
-    uint32_t expected = IDLE;
-    if (atomic_compare_exchange_strong(&w->state, &expected, ASKED)) {
-        pica__call_soon(w->loop, &w->cancel);
-    }
-    return false; /* it ends by its completion */
-}
-
-static const struct pica__wait_ops op_wait_ops = {"operation", op_cancel};
-
-static void op_cancel_at_owner(pica__call *call) {
-    struct op_wait *w = PICA__CONTAINER_OF(call, struct op_wait, cancel);
-    uint32_t expected = ASKED;
-    if (atomic_compare_exchange_strong(&w->state, &expected, CANCELLING)) {
-        pica__engine_cancel(w->loop->engine, &w->op);
-    } else {
-        pica__wait_fire(&w->wait, w->result);
-    }
-}
-
-static void op_complete(pica__op *op, int result, bool more) {
-    struct op_wait *w = PICA__CONTAINER_OF(op, struct op_wait, op);
-    (void)more;
-    w->result = result;
-    if (atomic_exchange(&w->state, DONE) != ASKED) {
-        pica__wait_fire(&w->wait, result);
-    }
-}
-
-static bool op_commit(pica__wait *wait) {
-    struct op_wait *w = PICA__CONTAINER_OF(wait, struct op_wait, wait);
-    w->loop = pica__self()->loop;
-    if (!pica__wait_publish(wait)) {
-        return false;
-    }
-    int rc = pica__engine_submit(w->loop->engine, &w->op);
-    if (rc < 0) {
-        op_complete(&w->op, rc, false);
-    }
-    return true;
-}
-
-/* Runs one operation on the present worker's ring; its result. A kernel's ECANCELED is the task's only
- * if the task was cancelled. */
-static int op_run(pica_task *task, struct op_wait *w) {
-    w->wait = (pica__wait){&op_wait_ops, task, NULL, 0};
-    pica__call_init(&w->cancel, op_cancel_at_owner);
-    atomic_init(&w->state, IDLE);
-    int rc = pica__suspend(&w->wait, op_commit);
-    if (rc == -ECANCELED) {
-        (void)pica__cancel_take(task);
-    }
-    return rc;
-}
 
 int pica_connect(pica_socket **out, const pica_address *address) {
-    pica_task *task = pica__current();
-    if (task == NULL) {
-        return PICA_ENOTASK;
-    }
-    if (pica__cancel_take(task)) {
-        return PICA_ECANCELED;
+    pica_task *task;
+    int begun = pica__operation_begin(&task);
+    if (begun < 0) {
+        return begun;
     }
     int fd = pica__socket_open(address, false);
     if (fd < 0) {
         return fd;
     }
-    struct op_wait w;
-    pica__op_init(&w.op, PICA__OP_CONNECT, fd, op_complete);
-    w.op.address = (const struct sockaddr *)&address->storage;
-    w.op.address_length = address->length;
-    int rc = op_run(task, &w);
+    pica__op op;
+    pica__op_init(&op, PICA__OP_CONNECT, fd, NULL);
+    op.address = (const struct sockaddr *)&address->storage;
+    op.address_length = address->length;
+    int rc = pica__operation_run(task, &op);
     if (rc == 0) {
         rc = pica__socket_adopt(out, fd, task->loop);
     }
@@ -235,12 +158,10 @@ static int accept_once(pica_socket *listener, pica_address *peer) {
 }
 
 int pica_accept(pica_socket *listener, pica_socket **out, pica_address *peer) {
-    pica_task *task = pica__current();
-    if (task == NULL) {
-        return PICA_ENOTASK;
-    }
-    if (pica__cancel_take(task)) {
-        return PICA_ECANCELED;
+    pica_task *task;
+    int begun = pica__operation_begin(&task);
+    if (begun < 0) {
+        return begun;
     }
     int fd;
     do {

@@ -42,6 +42,7 @@ typedef struct pica__op {
     bool multishot;               /* POLL, ACCEPT: stay until cancelled or failed */
     const struct sockaddr *address; /* CONNECT */
     socklen_t address_length;
+    void *owner;                  /* of whoever submits; the engine does not look at it */
     /* The engine's own. */
     uint32_t slot;                /* PICA__OP_IDLE, or its place in the engine's table */
     bool queued;                  /* waits for room in the submission queue */
