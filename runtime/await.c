@@ -11,6 +11,7 @@
  */
 #include "runtime/base/check.h"
 #include "runtime/error.h"
+#include "runtime/fpcheck.h"
 #include "runtime/future.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
@@ -145,6 +146,7 @@ PICA__NO_TSAN static int run_in_place(pica_task *self, pica_task *task,
     pica__worker *worker = pica__self();
     pica__count(&worker->stats.inplace, 1);
     pica__worker_step(worker);
+    pica__fp_check("awaited another");
     struct eh_aside aside;
     eh_set_aside(worker, &aside);
     pica__task_execute(task);

@@ -9,6 +9,7 @@
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
 #include "runtime/error.h"
+#include "runtime/fpcheck.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
 #include "runtime/worker.h"
@@ -266,6 +267,7 @@ PICA__NO_TSAN __attribute__((noinline)) void pica__task_execute(pica_task *task)
     int code = PICA_ECANCELED;
     if (!pica__cancel_take(task)) {
         code = pica__barrier_call(task->fn, task->arg);
+        pica__fp_check("ended");
     }
     task_finish(task, code);
     pica__task_serial_end(task);
