@@ -1,6 +1,6 @@
 /* Steps a case of the test program through gdb, one instruction at a time, and judges the backtrace at
- * each: it must end at the program's first function or at the first one of a context, and never be cut
- * short or corrupt. For x86-64; elsewhere, and where gdb cannot work, the case is skipped. */
+ * each: it must go through the case to the program's first function, or end at the first one of a
+ * context, and never be cut short or corrupt. For x86-64; elsewhere, and where gdb cannot work, the case is skipped. */
 #ifndef GDB_H
 #define GDB_H
 
@@ -56,19 +56,26 @@ static inline FILE *gdb_start(const char *script, const char *function, const ch
     return out;
 }
 
-/* Reads what gdb wrote. A line that is not as it should be is left in `bad`, of 1024 bytes. */
-static inline struct gdb_steps gdb_judge(FILE *out, char *bad) {
+/* Reads what gdb wrote of the case `name`. A line that is not as it should be is left in `bad`, of 1024
+ * bytes. */
+static inline struct gdb_steps gdb_judge(FILE *out, const char *name, char *bad) {
     struct gdb_steps seen = {0, 0, 0};
     char line[1024];
     char last[1024] = "";
+    char function[128];
+    bool through = false;
+    snprintf(function, sizeof function, " pt_run_%s (", name);
     bad[0] = '\0';
     while (fgets(line, sizeof line, out) != NULL) {
-        if (strstr(line, "Backtrace stopped") != NULL || strstr(line, "ptrace:") != NULL) {
+        if (strstr(line, "Backtrace stopped") != NULL || strstr(line, "ptrace:") != NULL ||
+            (line[0] == '#' && strstr(line, "?? (") != NULL)) {
             memcpy(bad, line, sizeof line);
         } else if (line[0] == '#') {
             memcpy(last, line, sizeof last);
+            through = through || strstr(line, function) != NULL;
         } else if (strncmp(line, "=== ", 4) == 0 && last[0] != '\0') {
-            bool thread = strstr(last, " _start (") != NULL || strstr(last, "main (") != NULL;
+            bool first = strstr(last, " _start (") != NULL || strstr(last, "main (") != NULL;
+            bool thread = through && first;
             bool fiber = strstr(last, "context_entry (") != NULL;
             if (!thread && !fiber) {
                 memcpy(bad, last, sizeof last);
@@ -77,6 +84,7 @@ static inline struct gdb_steps gdb_judge(FILE *out, char *bad) {
             seen.on_fiber += fiber;
             seen.steps++;
             last[0] = '\0';
+            through = false;
         }
     }
     return seen;
@@ -96,7 +104,7 @@ static inline struct gdb_steps gdb_step(const char *function, const char *name, 
     close(fd);
     char bad[1024];
     FILE *out = gdb_start(script, function, name, steps);
-    struct gdb_steps seen = gdb_judge(out, bad);
+    struct gdb_steps seen = gdb_judge(out, name, bad);
     pclose(out);
     unlink(script);
     if (strstr(bad, "ptrace:") != NULL) {
