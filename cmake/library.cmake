@@ -16,11 +16,11 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
 else()
     message(FATAL_ERROR "Pica has no context switch for ${CMAKE_SYSTEM_PROCESSOR}")
 endif()
-set(pica_context_source runtime/base/context_${pica_arch}.S)
+set(pica_assembly runtime/base/context_${pica_arch}.S runtime/base/barrier_${pica_arch}.S)
 
 # Position independent once, for both libraries: compiling everything twice would double the build,
 # and the linker turns most of the cost back when the archive goes into a program.
-add_library(pica_objects OBJECT ${pica_sources} ${pica_context_source})
+add_library(pica_objects OBJECT ${pica_sources} ${pica_assembly})
 set_target_properties(pica_objects PROPERTIES POSITION_INDEPENDENT_CODE ON)
 target_include_directories(pica_objects PRIVATE "${PROJECT_SOURCE_DIR}" "${PROJECT_SOURCE_DIR}/include")
 target_link_libraries(pica_objects PRIVATE PkgConfig::PICA_URING Threads::Threads)

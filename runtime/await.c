@@ -11,6 +11,7 @@
  */
 #include "runtime/base/check.h"
 #include "runtime/error.h"
+#include "runtime/fpcheck.h"
 #include "runtime/future.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
@@ -105,6 +106,32 @@ static bool room_for_task(const pica__worker *worker) {
     return pica__fiber_room(worker) >= (size_t)(stack->hi - stack->lo) / 2;
 }
 
+/* What libstdc++ knows of the awaiter's exceptions (fiber.c), if it suspended in a catch block or in a
+ * destructor: a task that runs in place begins without any, as it would on a stack of its own. When
+ * it ends it has none left. */
+struct eh_aside {
+    void *globals[2];
+    bool any;
+};
+
+PICA__NO_TSAN static void eh_set_aside(const pica__worker *worker, struct eh_aside *aside) {
+    void **globals = worker->eh_globals;
+    aside->any = globals != NULL && (globals[0] != NULL || globals[1] != NULL);
+    if (PICA__UNLIKELY(aside->any)) {
+        aside->globals[0] = globals[0];
+        aside->globals[1] = globals[1];
+        globals[0] = NULL;
+        globals[1] = NULL;
+    }
+}
+
+PICA__NO_TSAN static void eh_put_back(const pica__worker *worker, const struct eh_aside *aside) {
+    if (PICA__UNLIKELY(aside->any)) {
+        worker->eh_globals[0] = aside->globals[0];
+        worker->eh_globals[1] = aside->globals[1];
+    }
+}
+
 /* Returns PICA_ECANCELED if a cancellation was pending, else 0. */
 PICA__NO_TSAN static int run_in_place(pica_task *self, pica_task *task,
                                       const struct pica__wait_ops *ops) {
@@ -119,9 +146,13 @@ PICA__NO_TSAN static int run_in_place(pica_task *self, pica_task *task,
     pica__worker *worker = pica__self();
     pica__count(&worker->stats.inplace, 1);
     pica__worker_step(worker);
+    pica__fp_check("awaited another");
+    struct eh_aside aside;
+    eh_set_aside(worker, &aside);
     pica__task_execute(task);
     worker = pica__self();
     worker->current = self;
+    eh_put_back(worker, &aside);
 #if PICA__TSAN
     pica__tsan_leave(self->tsan_fiber);
 #endif

@@ -11,6 +11,7 @@
  * All of this runs in the runtime's context (san.h).
  */
 #include "runtime/base/check.h"
+#include "runtime/fpcheck.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
 #include "runtime/task.h"
@@ -100,11 +101,13 @@ static pica__fiber *next_fiber(pica__worker *worker) {
 }
 
 PICA__NO_TSAN void pica__leave_task(pica__worker *worker, pica__commit_fn commit, void *arg) {
+    pica__fp_check("suspended");
     pica__fiber *to = next_fiber(worker);
     pica__fiber_switch(worker, to, commit, arg);
 }
 
 PICA__NO_TSAN void pica__run_entry(pica__worker *worker, uintptr_t entry) {
+    pica__fp_check("ended");
     pica__fiber *fiber = entry_fiber(worker, entry);
     if (fiber != NULL) {
         pica__fiber_switch(worker, fiber, NULL, NULL);

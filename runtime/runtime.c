@@ -9,6 +9,7 @@
 #include "runtime/base/check.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"
+#include "runtime/base/namer.h"
 #include "runtime/base/overflow.h"
 #include "runtime/base/park.h"
 #include "runtime/base/relax.h"
@@ -73,8 +74,7 @@ static int options_apply(pica__config *config, const struct pica_runtime_options
 
 /* --- start --- */
 
-static void name_task(const void *fault, char *buffer, size_t size) {
-    (void)fault;
+static void name_task(char *buffer, size_t size) {
     const pica_task *task = pica__current();
     /* In a signal handler: no allocation, so an unnamed task is called by its number. */
     const char *name = task == NULL ? "(loop)" : task->name;
@@ -266,7 +266,7 @@ int pica_runtime_new(pica_runtime **out, const struct pica_runtime_options *opti
     for (unsigned i = 0; i < rt->workers && rc == 0; i++) {
         rc = worker_init(rt, i);
     }
-    pica__overflow_set_namer(name_task);
+    pica__namer_set(name_task);
     if (rc == 0) {
         rc = pica__overflow_install();
         if (rc == 0) {

@@ -5,9 +5,11 @@
 #include <string.h>
 
 #include "runtime/base/alloc.h"
+#include "runtime/base/barrier.h"
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
 #include "runtime/error.h"
+#include "runtime/fpcheck.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
 #include "runtime/worker.h"
@@ -265,7 +267,8 @@ PICA__NO_TSAN __attribute__((noinline)) void pica__task_execute(pica_task *task)
     pica__task_serial_begin(task);
     int code = PICA_ECANCELED;
     if (!pica__cancel_take(task)) {
-        code = task->fn(task->arg);
+        code = pica__barrier_call(task->fn, task->arg);
+        pica__fp_check("ended");
     }
     task_finish(task, code);
     pica__task_serial_end(task);

@@ -16,6 +16,7 @@
 #include "runtime/base/cpus.h"
 #include "runtime/base/overflow.h"
 #include "runtime/base/park.h"
+#include "runtime/fpcheck.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
 
@@ -497,6 +498,7 @@ PICA__NO_TSAN void *pica__worker_main(void *arg) {
     void *altstack = NULL;
     pica__self_set(worker);
     pica__fiber_thread_init(worker);
+    pica__fp_start(worker);
 #if PICA__TSAN
     worker->tsan = __tsan_get_current_fiber();
 #endif

@@ -72,6 +72,9 @@ typedef struct pica__worker {
     void **eh_globals;        /* this thread's exception state in libstdc++, NULL without it */
     char *scratch;            /* 64 KiB for reads, made at first use */
     void *tsan;               /* the sanitizer's context of this thread (san.h) */
+#if PICA__DEBUG
+    uint64_t fp_control;      /* of the thread when it started (fpcheck.h) */
+#endif
 
     /* --- shared --- */
     /* The task woken last, or NULL. Owner and thieves exchange it, acq_rel. */

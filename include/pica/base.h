@@ -54,7 +54,10 @@ enum {
 };
 
 /* A coroutine: a plain C function that may call whatever suspends. Negative results are errors;
- * zero or more is the result; a larger result goes through pica_return. */
+ * zero or more is the result; a larger result goes through pica_return. C++: exceptions are caught
+ * inside, also across suspensions; one that would leave the function ends the process, by
+ * std::terminate, after a line in the log that names the task. pthread_exit, or pthread_cancel of the
+ * thread, ends it too: the thread is the runtime's. */
 typedef int (*pica_fn)(void *arg);
 /* A callback of a loop: runs on the loop's own stack, must not suspend. */
 typedef void (*pica_callback)(void *arg);

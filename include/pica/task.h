@@ -3,7 +3,10 @@
  * workers at every suspension; pinned ones stay on their home loop's worker.
  *
  * Thread-locals, errno, pthread_self and pthread mutexes do not survive a suspension of a free
- * task. */
+ * task. Floating-point control (fesetround, traps, flush to zero, x87 precision) belongs to the thread and
+ * is not saved for any task: who changes it restores it before suspending, awaiting or ending. The workers
+ * have what the thread had that made the runtime. Debug builds of the library abort on a difference, naming
+ * the task. Callbacks restore it before they return. */
 #ifndef PICA_TASK_H
 #define PICA_TASK_H
 

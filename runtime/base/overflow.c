@@ -31,6 +31,7 @@
 #include "runtime/base/check.h"
 #include "runtime/base/compiler.h"
 #include "runtime/base/lock.h"
+#include "runtime/base/namer.h"
 #include "runtime/base/stack_registry.h"
 
 #ifndef AT_MINSIGSTKSZ
@@ -58,11 +59,6 @@ static struct {
     /* Written under the lock after the place was filled (release), read by handlers (acquire). */
     _Atomic(struct previous *) current[SIGNALS];
 } chain = {.lock = PICA__LOCK_INIT};
-
-typedef void pica__overflow_namer(const void *fault_addr, char *buf, size_t cap);
-
-/* Any thread sets it (release), handlers read it (acquire): what it refers to was made before. */
-static _Atomic(pica__overflow_namer *) task_namer;
 
 /* ---- the report ---- */
 
@@ -104,12 +100,8 @@ static uintptr_t stack_pointer(const void *context) {
 #define LARGEST_FRAME ((uintptr_t)16 << 20)
 
 static void report(uintptr_t fault, const struct pica__stack_slot *slot, const void *context) {
-    char name[128] = "";
-    pica__overflow_namer *namer = atomic_load_explicit(&task_namer, memory_order_acquire);
-    if (namer != NULL) {
-        namer((const void *)fault, name, sizeof name);
-        name[sizeof name - 1] = '\0';
-    }
+    char name[PICA__NAME_BYTES];
+    pica__namer_ask(name, sizeof name);
     /*
      * Did the running code use up its own stack? Then the fault is near the stack pointer: inside
      * a frame just made, or a little below the stack pointer, which a call, the red zone of x86-64
@@ -122,7 +114,7 @@ static void report(uintptr_t fault, const struct pica__stack_slot *slot, const v
     struct line line = {.length = 0};
     add(&line, own ? "pica: stack overflow" : "pica: access to another stack's guard");
     add(&line, " in task '");
-    add(&line, name[0] != '\0' ? name : "?");
+    add(&line, name);
     add(&line, "' (fault 0x");
     add_number(&line, fault, 16);
     add(&line, ", stack ");
@@ -291,10 +283,6 @@ void pica__overflow_remove(void) {
         }
     }
     pica__unlock(&chain.lock);
-}
-
-void pica__overflow_set_namer(void (*namer)(const void *fault_addr, char *buf, size_t cap)) {
-    atomic_store_explicit(&task_namer, namer, memory_order_release);
 }
 
 /* ---- alternate stacks ---- */

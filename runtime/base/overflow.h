@@ -3,9 +3,9 @@
  *
  * A task that runs out of stack faults in the guard below it. The handler for SIGSEGV and SIGBUS,
  * which runs on a stack of its own, recognizes that by the address, writes one line that names the
- * task, and lets the fault happen again with the default action, so that the process dies by the
- * signal and a core dump shows the place. Every other fault goes to the handler that was there
- * before this one, as if this one did not exist.
+ * task (namer.h), and lets the fault happen again with the default action, so that the process dies
+ * by the signal and a core dump shows the place. Every other fault goes to the handler that was
+ * there before this one, as if this one did not exist.
  */
 #ifndef PICA__RUNTIME_BASE_OVERFLOW_H
 #define PICA__RUNTIME_BASE_OVERFLOW_H
@@ -33,12 +33,5 @@ void pica__overflow_remove(void);
  */
 int pica__overflow_thread_enter(void **altstack_out);
 void pica__overflow_thread_leave(void *altstack);
-
-/*
- * The function that names the task that runs on the calling thread, for the report: it fills `buf`
- * with a string of less than `cap` bytes, or leaves it empty. It is called inside the signal
- * handler and must be async-signal-safe. NULL: none. Any thread; process-wide.
- */
-void pica__overflow_set_namer(void (*namer)(const void *fault_addr, char *buf, size_t cap));
 
 #endif

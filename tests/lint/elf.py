@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""What the linker and the kernel are promised. Usage: elf.py --readelf R --library SO --context OBJECT
+"""What the linker and the kernel are promised. Usage: elf.py --readelf R --library SO --assembly OBJECT...
 
-- The object of the context switch says that it needs no executable stack, and does not promise to work
-  with a shadow stack (it changes stacks without telling the shadow one).
+- Each object from assembly says that it needs no executable stack, and promises landing pads but not to
+  work with a shadow stack (the context switch changes stacks without telling the shadow one).
 - The library promises no shadow stack either, has a stack that is not executable, no text
-  relocations, and the SONAME libpica.so.N.
+  relocations, the SONAME libpica.so.N, and needs no run-time library of C++ or of exceptions.
 """
 import argparse
+import pathlib
 import re
 import subprocess
 import sys
@@ -21,14 +22,16 @@ def promises_shadow_stack(notes):
     return re.search(r"\b(SHSTK|GCS)\b", notes) is not None
 
 
-def object_faults(sections, notes):
+def object_faults(name, sections, notes):
     stack = re.search(r"\.note\.GNU-stack\s+\S+\s+(.*)$", sections, re.M)
     if not stack:
-        yield "context switch: no .note.GNU-stack, the linker would make stacks executable"
+        yield f"{name}: no .note.GNU-stack, the linker would make stacks executable"
     elif re.search(r"\bW?A?X\b", stack.group(1)):
-        yield "context switch: asks for an executable stack"
+        yield f"{name}: asks for an executable stack"
     if promises_shadow_stack(notes):
-        yield "context switch: promises to work with a shadow stack"
+        yield f"{name}: promises to work with a shadow stack"
+    if not re.search(r"\b(IBT|BTI)\b", notes):
+        yield f"{name}: does not promise landing pads"
 
 
 def library_faults(segments, notes, dynamic):
@@ -43,16 +46,20 @@ def library_faults(segments, notes, dynamic):
         yield "library: text relocations"
     if not re.search(r"\(SONAME\).*\[libpica\.so\.\d+\]", dynamic):
         yield "library: SONAME is not libpica.so.N"
+    for needed in re.findall(r"\(NEEDED\).*\[((?:libgcc_s|libstdc\+\+|libc\+\+)\S*)\]", dynamic):
+        yield f"library: needs {needed}"
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--readelf", default="readelf")
     parser.add_argument("--library", required=True)
-    parser.add_argument("--context", required=True)
+    parser.add_argument("--assembly", required=True, nargs="+")
     args = parser.parse_args()
-    faults = list(object_faults(readelf(args.readelf, ["-S"], args.context),
-                                readelf(args.readelf, ["-n"], args.context)))
+    faults = []
+    for path in args.assembly:
+        faults += object_faults(pathlib.PurePath(path).name, readelf(args.readelf, ["-S"], path),
+                                readelf(args.readelf, ["-n"], path))
     faults += library_faults(readelf(args.readelf, ["-l"], args.library),
                              readelf(args.readelf, ["-n"], args.library),
                              readelf(args.readelf, ["-d"], args.library))

@@ -169,10 +169,11 @@ class ElfTest(unittest.TestCase):
     SHADOW = "      Properties: x86 feature: IBT, SHSTK\n"
 
     def test_object(self):
-        self.assertEqual(list(elf.object_faults(self.STACK.format("  "), "x86 feature: IBT")), [])
-        for sections, notes in (("", ""), (self.STACK.format(" X"), ""),
-                                (self.STACK.format("  "), self.SHADOW)):
-            self.assertEqual(len(list(elf.object_faults(sections, notes))), 1)
+        good, pads = self.STACK.format("  "), "x86 feature: IBT"
+        self.assertEqual(list(elf.object_faults("a.o", good, pads)), [])
+        for sections, notes in (("", pads), (self.STACK.format(" X"), pads), (good, self.SHADOW),
+                                (good, "")):
+            self.assertEqual(len(list(elf.object_faults("a.o", sections, notes))), 1)
 
     def test_library(self):
         good = self.SEGMENT.format("RW ")
@@ -180,7 +181,8 @@ class ElfTest(unittest.TestCase):
         for segments, notes, dynamic in (
                 ("", "", self.DYNAMIC), (self.SEGMENT.format("RWE"), "", self.DYNAMIC),
                 (good, self.SHADOW, self.DYNAMIC), (good, "", ""),
-                (good, "", self.DYNAMIC + " (TEXTREL) 0x0\n")):
+                (good, "", self.DYNAMIC + " (TEXTREL) 0x0\n"),
+                (good, "", self.DYNAMIC + " 0x01 (NEEDED) Shared library: [libgcc_s.so.1]\n")):
             self.assertEqual(len(list(elf.library_faults(segments, notes, dynamic))), 1)
 
 

@@ -1,14 +1,13 @@
 /* The context switch: registers, argument and alignment, many contexts, unwinding. */
 #include <fenv.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <unwind.h>
 
 #include "runtime/base/compiler.h"
 #include "runtime/base/context.h"
+#include "tests/support/gdb.h"
 #include "tests/support/pt.h"
 
 enum { STACK = 16384 };
@@ -314,94 +313,13 @@ PT_TEST_HIDDEN(stepped_by_gdb, 60) {
     free(f.memory);
 }
 
-#if defined(__x86_64__) && !PICA__TSAN && !PICA__ASAN
-#define GDB_CAN_RUN_THIS true
-#else
-#define GDB_CAN_RUN_THIS false
-#endif
+enum { GDB_STEPS = 80 }; /* four switches of 18 instructions, and what lies between them */
 
-enum { GDB_STEPS = 80 }; /* four switches of 17 instructions, and what lies between them */
-
-/* Starts gdb on this program; the stream is to be closed with pclose. */
-static FILE *start_gdb(const char *script) {
-    FILE *f = fopen(script, "w");
-    PT_REQUIRE(f != NULL);
-    fprintf(f,
-            "set confirm off\n"
-            "break pica__context_switch\n"
-            "run --here stepped_by_gdb\n"
-            "delete\n"
-            "set $i = 0\n"
-            "while $i < %d\n"
-            "  echo === step\\n\n"
-            "  backtrace\n"
-            "  stepi\n"
-            "  set $i = $i + 1\n"
-            "end\n"
-            "echo === end\\n\n"
-            "kill\n",
-            GDB_STEPS);
-    fclose(f);
-    char exe[512];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-    PT_REQUIRE(n > 0);
-    exe[n] = '\0';
-    char command[1200];
-    snprintf(command, sizeof command, "gdb -nx -batch -x '%s' '%s' 2>&1 </dev/null", script, exe);
-    FILE *out = popen(command, "r");
-    PT_REQUIRE(out != NULL);
-    return out;
-}
-
-/*
- * Stops at every instruction of four switches and takes a backtrace: it must end either at the
- * program's first function, on the test's own stack, or at pica__context_entry, and never be cut
- * short or corrupt.
- */
+/* Stops at every instruction of four switches. */
 PT_TEST_TIMEOUT(gdb_unwinds_at_every_instruction, 60) {
-    if (!GDB_CAN_RUN_THIS) {
-        PT_SKIP("needs a native build without sanitizers");
-    }
-    if (system("gdb --version >/dev/null 2>&1") != 0) {
-        PT_SKIP("gdb is not installed");
-    }
-    char script[] = "/tmp/pica-test-gdb-XXXXXX";
-    int fd = mkstemp(script);
-    PT_REQUIRE(fd >= 0);
-    close(fd);
-    FILE *out = start_gdb(script);
-    char line[1024];
-    char last[1024] = "";
-    char bad[1024] = "";
-    int steps = 0;
-    int on_thread = 0;
-    int on_fiber = 0;
-    while (fgets(line, sizeof line, out) != NULL) {
-        if (strstr(line, "Backtrace stopped") != NULL || strstr(line, "ptrace:") != NULL) {
-            memcpy(bad, line, sizeof bad);
-        } else if (line[0] == '#') {
-            memcpy(last, line, sizeof last);
-        } else if (strncmp(line, "=== ", 4) == 0 && last[0] != '\0') {
-            bool thread = strstr(last, " _start (") != NULL || strstr(last, "main (") != NULL;
-            bool fiber = strstr(last, "context_entry (") != NULL;
-            if (!thread && !fiber) {
-                memcpy(bad, last, sizeof bad);
-            }
-            on_thread += thread;
-            on_fiber += fiber;
-            steps++;
-            last[0] = '\0';
-        }
-    }
-    pclose(out);
-    unlink(script);
-    if (strstr(bad, "ptrace:") != NULL) {
-        PT_SKIP("gdb may not trace here");
-    }
-    PT_STR_EQ(bad, "");
-    PT_EQ(steps, GDB_STEPS);
-    PT_CHECK(on_thread >= 20);
-    PT_CHECK(on_fiber >= 20);
+    struct gdb_steps seen = gdb_step("pica__context_switch", "stepped_by_gdb", GDB_STEPS);
+    PT_CHECK(seen.on_thread >= 20);
+    PT_CHECK(seen.on_fiber >= 20);
 }
 
 PT_MAIN()

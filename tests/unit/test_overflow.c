@@ -8,74 +8,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "runtime/base/compiler.h"
 #include "runtime/base/context.h"
+#include "runtime/base/namer.h"
 #include "runtime/base/overflow.h"
 #include "runtime/base/stack.h"
+#include "tests/support/child.h"
 #include "tests/support/pt.h"
 
 #define KIB ((size_t)1024)
 
-/* ---- children ---- */
-
-struct child {
-    int status;      /* as from waitpid */
-    char text[2048]; /* what it wrote to stderr */
-};
-
-/* Runs `body` in a forked child and collects how it ended. */
-static struct child run_child(void (*body)(void)) {
-    struct child c = {0};
-    int fds[2];
-    PT_REQUIRE(pipe(fds) == 0);
-    pid_t pid = fork();
-    PT_REQUIRE(pid >= 0);
-    if (pid == 0) {
-        struct rlimit none = {0, 0};
-        setrlimit(RLIMIT_CORE, &none);
-        dup2(fds[1], STDERR_FILENO);
-        close(fds[0]);
-        close(fds[1]);
-        body();
-        _exit(0);
-    }
-    close(fds[1]);
-    size_t used = 0;
-    ssize_t n;
-    while ((n = read(fds[0], c.text + used, sizeof c.text - 1 - used)) > 0) {
-        used += (size_t)n;
-    }
-    close(fds[0]);
-    PT_REQUIRE(waitpid(pid, &c.status, 0) == pid);
-    return c;
-}
-
-static void check_died(struct child c, int sig) {
-    if (!PT_CHECK(WIFSIGNALED(c.status) && WTERMSIG(c.status) == sig)) {
-        PT_FAIL("status %x, stderr: %s", (unsigned)c.status, c.text);
-    }
-}
-
-static void check_exited(struct child c, int code) {
-    if (!PT_CHECK(WIFEXITED(c.status) && WEXITSTATUS(c.status) == code)) {
-        PT_FAIL("status %x, stderr: %s", (unsigned)c.status, c.text);
-    }
-}
-
-static void check_text(struct child c, const char *part) {
-    if (strstr(c.text, part) == NULL) {
-        PT_FAIL("\"%s\" is not in \"%s\"", part, c.text);
-    }
-}
-
 /* ---- overflowing ---- */
 
-static void name_deep(const void *fault_addr, char *buf, size_t cap) {
-    (void)fault_addr;
+static void name_deep(char *buf, size_t cap) {
     const char name[] = "deep\x1b[1m";
     memcpy(buf, name, sizeof name < cap ? sizeof name : cap);
 }
@@ -131,7 +78,7 @@ static pica__stack pool_stack(unsigned disable) {
 
 static void overflow_named(void) {
     prepare();
-    pica__overflow_set_namer(name_deep);
+    pica__namer_set(name_deep);
     enter_on(pool_stack(0), overflow_small_frames);
 }
 
