@@ -17,7 +17,8 @@ enum {
     ENTRIES = PICA__TSAN                  ? 50000
               : PICA__DEQUE_CAPACITY < 64 ? 200000
                                           : 1000000,
-    STEAL_MAX = PICA__DEQUE_CAPACITY / 2
+    STEAL_MAX = PICA__DEQUE_CAPACITY / 2,
+    PATIENCE = 10000 /* some 50 microseconds */
 };
 
 struct battle {
@@ -69,10 +70,13 @@ static void *thief_main(void *arg) {
     }
 }
 
-/* Pushes in bursts; between them it takes nothing, a little, or all. */
+/* Pushes in bursts; between them it takes nothing, a little, or all. An owner that takes nothing does
+ * so all the same when the ring has stayed full for long: then no thief has a processor, and waiting
+ * would cost a time slice for each ring of entries. */
 static void owner_run(struct taker *t) {
     struct battle *b = t->b;
     size_t next = 1;
+    unsigned full = 0; /* attempts in a row */
     unsigned random = 12345;
     while (next <= b->entries) {
         random = random * 1103515245u + 12345u;
@@ -80,11 +84,16 @@ static void owner_run(struct taker *t) {
         for (; burst > 0 && next <= b->entries; burst--) {
             b->cargo[next] = next * 7;
             if (!pica__deque_push(&b->deque, next * 2)) {
-                break; /* full */
+                full++;
+                break;
             }
             next++;
+            full = 0;
         }
         unsigned takes = b->mode == 0 ? 0 : b->mode == 1 ? (random >> 8) % 3 : ~0u;
+        if (full >= PATIENCE) {
+            takes = ~0u;
+        }
         uintptr_t entry;
         while (takes-- > 0 && (entry = pica__deque_take(&b->deque)) != 0) {
             taker_note(t, entry);
