@@ -85,9 +85,13 @@ struct pica_loop {
     } closers;
     pica__call close_call;   /* runs them, once */
     /* Task objects at home here, also ended ones that somebody still refers to: they look at the
-     * loop when they go. Added relaxed, subtracted with release; read by close (acquire). */
+     * loop when they go. Added relaxed; subtracted by whoever drops the last reference to one, and
+     * marked by close with PICA__OBJECTS_CLOSED, both acq_rel: who brings it to the mark alone gives the
+     * loop's share in the runtime's memory back (pica__runtime_put). */
     _Atomic uint64_t objects;
 };
+
+#define PICA__OBJECTS_CLOSED (UINT64_C(1) << 63)
 
 int pica__loop_init(pica_loop *loop, struct pica_runtime *rt, unsigned index);
 void pica__loop_fini(pica_loop *loop);

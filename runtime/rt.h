@@ -83,9 +83,16 @@ struct pica_runtime {
      * their last touch; awaited (acquire) by the thread that ends the runtime. */
     _Atomic uint32_t visitors;
 
+    /* Shares in the memory of a runtime that was closed: one for each loop that still has task objects,
+     * and close's own. Set by close, subtracted (acq_rel) by who gives one back; the last frees. */
+    _Atomic uint64_t shares;
+
     pica_task_error_hook task_error;
     void *task_error_ctx;
 };
+
+/* Gives shares in a closed runtime's memory back. Any thread. It may be gone afterwards. */
+void pica__runtime_put(pica_runtime *rt, uint64_t shares);
 
 /* Puts one task into the shared queue. Any thread. Does not wake. */
 void pica__shared_push(pica_runtime *rt, pica__work *work);

@@ -104,18 +104,8 @@ static void name_task(char *buffer, size_t size) {
     buffer[at] = 0;
 }
 
-static void runtime_free(pica_runtime *rt) {
-    uint64_t objects = 0;
-    for (unsigned i = 0; rt->loop != NULL && i < rt->workers; i++) {
-        pica__loop_fini(&rt->loop[i]);
-        objects += atomic_load_explicit(&rt->loop[i].objects, memory_order_acquire);
-        pica__free(rt->worker[i].seen_steps, rt->workers * sizeof(uint64_t));
-    }
-    if (objects != 0) {
-        /* Somebody still refers to tasks, and these to their loops: better to keep a little memory
-         * than to pull it from under them. */
-        pica__log(PICA_LOG_WARN, "a runtime was closed while %llu tasks were still referred to",
-                  (unsigned long long)objects);
+void pica__runtime_put(pica_runtime *rt, uint64_t shares) {
+    if (atomic_fetch_sub_explicit(&rt->shares, shares, memory_order_acq_rel) != shares) {
         return;
     }
     if (rt->stacks != NULL) {
@@ -124,6 +114,30 @@ static void runtime_free(pica_runtime *rt) {
     pica__free_aligned(rt->worker, PICA__CACHELINE, rt->workers * sizeof(pica__worker));
     pica__free(rt->loop, rt->workers * sizeof(pica_loop));
     pica__free_aligned(rt, PICA__CACHELINE, sizeof *rt);
+}
+
+/* Frees the runtime, or, if somebody still refers to tasks, and these to their loops, what they do not
+ * need: the rest goes with the last of them. */
+static void runtime_free(pica_runtime *rt) {
+    unsigned loops = rt->loop == NULL ? 0 : rt->workers;
+    uint64_t objects = 0;
+    uint64_t shares = 1;
+    atomic_store_explicit(&rt->shares, 1 + (uint64_t)loops, memory_order_relaxed);
+    for (unsigned i = 0; i < loops; i++) {
+        pica__loop_fini(&rt->loop[i]);
+        pica__free(rt->worker[i].seen_steps, rt->workers * sizeof(uint64_t));
+    }
+    for (unsigned i = 0; i < loops; i++) {
+        uint64_t left = atomic_fetch_or_explicit(&rt->loop[i].objects, PICA__OBJECTS_CLOSED,
+                                                 memory_order_acq_rel);
+        objects += left;
+        shares += left == 0;
+    }
+    if (objects != 0) {
+        pica__log(PICA_LOG_DEBUG, "a runtime was closed while %llu tasks were still referred to",
+                  (unsigned long long)objects);
+    }
+    pica__runtime_put(rt, shares);
 }
 
 static int runtime_alloc(pica_runtime **out, const pica__config *config) {

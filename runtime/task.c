@@ -45,7 +45,11 @@ void pica__task_unref(pica_task *task) {
     }
     report_unseen(task);
     pica__future_fini(&task->future);
-    atomic_fetch_sub_explicit(&task->loop->objects, 1, memory_order_release);
+    pica_runtime *rt = task->loop->rt;
+    if (atomic_fetch_sub_explicit(&task->loop->objects, 1, memory_order_acq_rel) ==
+        (PICA__OBJECTS_CLOSED | 1)) {
+        pica__runtime_put(rt, 1);
+    }
     if (task->name != NULL) {
         pica__free(task->name, strlen(task->name) + 1);
     }

@@ -68,7 +68,8 @@ PICA_API void pica_stop(pica_runtime *rt);
 /* Ends the runtime: cancels every task and lets them end (for at most grace seconds; a task that
  * is still suspended then is abandoned, its memory kept, and reported), drops queued callbacks
  * and timers, joins the workers, frees everything. Returns 0; -EBUSY while it runs; -EDEADLK from
- * inside. rt must not be used afterwards. */
+ * inside. rt must not be used afterwards. Who has references to its tasks, or thread futures, may still
+ * look at them and drop them; the last one frees what they needed of the runtime. */
 PICA_API int pica_close(pica_runtime *rt);
 
 /* The runtime of the calling worker; NULL on other threads. */

@@ -104,6 +104,13 @@ static void on_done(pica_future *future, void *arg) {
     (void)arg;
 }
 
+static int unused_handler(pica_reader *reader, pica_writer *writer, void *arg) {
+    (void)reader;
+    (void)writer;
+    (void)arg;
+    return 0;
+}
+
 static int uses_everything(void *arg) {
     struct pica_task_options options = PICA_TASK_OPTIONS_INIT;
     pica_future *f[20];
@@ -149,6 +156,52 @@ PT_TEST(all_goes_back) {
         PT_EQ(bytes, 0);
     }
     PT_CHECK(atomic_load(&most_blocks) > 50); /* they were asked at all */
+}
+
+/* A server that closes while its runtime does: the runtime waits until it has noticed. */
+static int leaves_server(void *arg) {
+    pica_server *server = NULL;
+    PT_EQ(pica_start_server(&server, "127.0.0.1", 0, unused_handler, NULL, NULL), 0);
+    pica_server_release(server);
+    return code(arg);
+}
+
+PT_TEST(servers_go_back) {
+    struct pica_runtime_options options = with_books();
+    for (int i = 0; i < 20; i++) {
+        PT_EQ(i == 0 ? pica_run_opts(leaves_server, NULL, &options) : pica_run(leaves_server, NULL),
+              0);
+        PT_EQ(blocks, 0);
+    }
+}
+
+/* Tasks may be referred to when their runtime has been closed; it goes with the last reference. */
+enum { KEPT = 20 };
+
+static int leaves_tasks(void *arg) {
+    pica_task **kept = arg;
+    for (unsigned i = 0; i < KEPT; i++) {
+        kept[i] = spawn_pinned(i, code, (void *)(uintptr_t)i);
+        PT_EQ(pica_join(pica_task_ref(kept[i]), NULL), (int)i);
+    }
+    return 0;
+}
+
+PT_TEST(kept_tasks_go_back) {
+    struct pica_runtime_options options = with_books();
+    pica_task *kept[KEPT];
+    for (int i = 0; i < 3; i++) {
+        PT_REQUIRE((i == 0 ? pica_run_opts(leaves_tasks, kept, &options)
+                           : pica_run(leaves_tasks, kept)) == 0);
+        for (int k = 0; k < KEPT; k++) {
+            PT_CHECK(blocks > 0);
+            PT_EQ(pica_future_done(PICA_FUTURE(kept[k])), 1);
+            PT_EQ(pica_task_cancel(kept[k]), 0);
+            pica_task_unref(kept[k]);
+        }
+        PT_EQ(blocks, 0);
+        PT_EQ(bytes, 0);
+    }
 }
 
 PT_TEST(must_be_complete) {
