@@ -24,11 +24,10 @@ int pica_connect(pica_socket **out, const pica_address *address) {
     if (fd < 0) {
         return fd;
     }
-    pica__op op;
-    pica__op_init(&op, PICA__OP_CONNECT, fd, NULL);
-    op.address = (const struct sockaddr *)&address->storage;
-    op.address_length = address->length;
-    int rc = pica__operation_run(task, &op);
+    pica__op_connect connect = {.address = (const struct sockaddr *)&address->storage,
+                                .length = address->length};
+    pica__op_init(&connect.op, PICA__OP_CONNECT, fd, NULL);
+    int rc = pica__operation_run(task, &connect.op);
     if (rc == 0) {
         rc = pica__socket_adopt(out, fd, task->loop);
     }

@@ -26,7 +26,14 @@ typedef struct pica__engine pica__engine;
 enum pica__op_kind {
     PICA__OP_POLL,    /* readiness of fd for events; result: the events, or a negative error */
     PICA__OP_ACCEPT,  /* result: a descriptor (non-blocking, close-on-exec), or a negative error */
-    PICA__OP_CONNECT  /* result: 0 or a negative error */
+    PICA__OP_CONNECT, /* a pica__op_connect; result: 0 or a negative error */
+    /* Of a pica__op_file: */
+    PICA__OP_OPEN,    /* path, flags, mode; fd: the directory, AT_FDCWD. Result: a descriptor */
+    PICA__OP_READ,    /* buffer, size, offset (-1: at the file's own position). Result: bytes, 0 at the end */
+    PICA__OP_WRITE,   /* the same. Result: bytes */
+    PICA__OP_FSYNC,   /* flags: 0, or IORING_FSYNC_DATASYNC's meaning if not 0. Result: 0 */
+    PICA__OP_STAT,    /* path (may be "" with AT_EMPTY_PATH), flags, buffer: a struct statx. Result: 0 */
+    PICA__OP_CLOSE    /* Result: 0; the descriptor is gone whatever it says */
 };
 
 /* Not in the engine. */
@@ -40,8 +47,6 @@ typedef struct pica__op {
     int fd;
     unsigned events;              /* POLL: POLLIN, POLLOUT, POLLRDHUP */
     bool multishot;               /* POLL, ACCEPT: stay until cancelled or failed */
-    const struct sockaddr *address; /* CONNECT */
-    socklen_t address_length;
     void *owner;                  /* of whoever submits; the engine does not look at it */
     /* The engine's own. */
     uint32_t slot;                /* PICA__OP_IDLE, or its place in the engine's table */
@@ -54,6 +59,26 @@ static inline void pica__op_init(pica__op *op, enum pica__op_kind kind, int fd,
                                  void (*complete)(pica__op *op, int result, bool more)) {
     *op = (pica__op){.complete = complete, .kind = kind, .fd = fd, .slot = PICA__OP_IDLE};
 }
+/* Operations with arguments of their own, so that the many small ones stay small. What is pointed to must
+ * stay until the terminal completion. */
+typedef struct pica__op_connect {
+    pica__op op;
+    const struct sockaddr *address;
+    socklen_t length;
+} pica__op_connect;
+
+typedef struct pica__op_file {
+    pica__op op;
+    const char *path;
+    void *buffer;
+    size_t size;                  /* at most PICA__OP_SIZE_MAX */
+    int64_t offset;
+    int flags;
+    unsigned mode;
+} pica__op_file;
+/* What one read or write may move; the result may be less anyway. */
+#define PICA__OP_SIZE_MAX ((size_t)1 << 30)
+
 static inline bool pica__op_in_flight(const pica__op *op) {
     return op->slot != PICA__OP_IDLE;
 }

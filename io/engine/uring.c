@@ -172,6 +172,34 @@ static int uring_enter(uring *u, bool wait, int64_t deadline) {
                            argument_size);
 }
 
+static void file_prepare(struct io_uring_sqe *sqe, const pica__op_file *file) {
+    int fd = file->op.fd;
+    switch (file->op.kind) {
+        case PICA__OP_OPEN:
+            io_uring_prep_openat(sqe, fd, file->path, file->flags, (mode_t)file->mode);
+            break;
+        case PICA__OP_READ:
+            io_uring_prep_read(sqe, fd, file->buffer, (unsigned)file->size, (uint64_t)file->offset);
+            break;
+        case PICA__OP_WRITE:
+            io_uring_prep_write(sqe, fd, file->buffer, (unsigned)file->size,
+                                (uint64_t)file->offset);
+            break;
+        case PICA__OP_FSYNC:
+            io_uring_prep_fsync(sqe, fd, file->flags != 0 ? IORING_FSYNC_DATASYNC : 0);
+            break;
+        case PICA__OP_STAT:
+            io_uring_prep_statx(sqe, fd, file->path, file->flags, STATX_BASIC_STATS | STATX_BTIME,
+                                file->buffer);
+            break;
+        case PICA__OP_CLOSE:
+            io_uring_prep_close(sqe, fd);
+            break;
+        default:
+            PICA__UNREACHABLE();
+    }
+}
+
 static bool op_prepare(uring *u, pica__op *op) {
     struct io_uring_sqe *sqe = sqe_get(u);
     if (sqe == NULL) {
@@ -193,8 +221,13 @@ static bool op_prepare(uring *u, pica__op *op) {
                 io_uring_prep_accept(sqe, op->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
             }
             break;
-        case PICA__OP_CONNECT:
-            io_uring_prep_connect(sqe, op->fd, op->address, op->address_length);
+        case PICA__OP_CONNECT: {
+            const pica__op_connect *connect = PICA__CONTAINER_OF(op, pica__op_connect, op);
+            io_uring_prep_connect(sqe, op->fd, connect->address, connect->length);
+            break;
+        }
+        default:
+            file_prepare(sqe, PICA__CONTAINER_OF(op, pica__op_file, op));
             break;
     }
     sqe->user_data = slot_data(u, op);
@@ -269,7 +302,7 @@ static void uring_cancel(pica__engine *engine, pica__op *op) {
  * operation goes on in its one-shot form, re-armed here. */
 static bool multishot_refused(uring *u, pica__op *op, int result) {
     bool *known = op->kind == PICA__OP_POLL ? &u->multishot_poll : &u->multishot_accept;
-    if (result != -EINVAL || !op->multishot || !*known || op->kind == PICA__OP_CONNECT) {
+    if (result != -EINVAL || !op->multishot || !*known) {
         return false;
     }
     *known = false;
