@@ -267,6 +267,19 @@ static void on_stopped(void *arg) {
     pica__call_soon(place->loop, &place->closed);
 }
 
+/* A runtime that ends closes a server that is still open. */
+static void place_pin(pica__closer *closer) {
+    struct place *place = pica__socket_owner(closer);
+    server_ref(place->server);
+}
+
+static void place_close(pica__closer *closer) {
+    struct place *place = pica__socket_owner(closer);
+    pica_server *server = place->server;
+    pica_server_close(server);
+    server_unref(server);
+}
+
 /* Opens the listeners; none accepts yet. */
 static int open_listeners(pica_server *server, const pica_address *address,
                           const struct pica_listen_options *options, struct place *only) {
@@ -301,6 +314,8 @@ static int start_listeners(pica_server *server) {
     unsigned i = 0;
     for (; i < server->count && rc == 0; i++) {
         if (server->places[i].listener != NULL) {
+            pica__socket_own(server->places[i].listener, &server->places[i], place_pin,
+                             place_close);
             rc = pica__listener_start(server->places[i].listener, on_accept, &server->places[i]);
         }
     }

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 
 static int echo_handler(pica_reader *reader, pica_writer *writer, void *arg) {
     (void)arg;
@@ -480,6 +481,25 @@ TASK_TEST(end_of_run_with_open_connections) {
     end_side(b);
     pica_server_release(server);
     return 0;
+}
+
+static int leave_server_main(void *arg) {
+    PT_REQUIRE(pica_start_server(arg, "127.0.0.1", 0, echo_handler, NULL, NULL) == 0);
+    struct side a = connect_to(*(pica_server **)arg);
+    expect_echo(a, "x");
+    end_side(a);
+    return 0;
+}
+
+/* One that nobody closed does not hold the end up. */
+PT_TEST(end_of_run_with_open_server) {
+    struct timespec begin, end;
+    pica_server *server = NULL;
+    PT_EQ(clock_gettime(CLOCK_MONOTONIC, &begin), 0);
+    PT_EQ(pica_run(leave_server_main, &server), 0);
+    PT_EQ(clock_gettime(CLOCK_MONOTONIC, &end), 0);
+    PT_CHECK(end.tv_sec - begin.tv_sec < 5); /* the grace for tasks that do not end is 10 s */
+    pica_server_release(server);
 }
 
 static int end_server_main(void *arg) {
