@@ -183,21 +183,18 @@ static void settle(struct pica_reader *reader) {
 
 /* --- receiving ------------------------------------------------------------------------------ */
 
-/* What is looked at before each receive: 1 go on, 0 the stream has ended, negative. */
+/* What is looked at before each receive: 1 go on, 0 the stream has ended, negative. That the writer was not
+ * closed was seen when the turn began, and is seen again after each suspension. */
 static int receive_begin(struct pica_reader *reader) {
-    if (pica__writer_closing(&pica__stream_of_reader(reader)->writer)) {
-        return PICA_ECLOSED;
-    }
-    if (reader->error != 0) {
+    if (PICA__UNLIKELY(reader->error != 0 || reader->eof)) {
         return reader->error;
     }
-    if (reader->eof) {
-        return 0;
-    }
-    if (reader->turn >= TURN_BYTES) {
+    if (PICA__UNLIKELY(reader->turn >= TURN_BYTES)) {
         reader->turn = 0;
         int rc = pica_yield();
-        /* Meanwhile the writer may have been closed. */
+        if (rc == 0 && pica__writer_closing(&pica__stream_of_reader(reader)->writer)) {
+            rc = PICA_ECLOSED;
+        }
         return rc < 0 ? rc : receive_begin(reader);
     }
     return 1;

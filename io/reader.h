@@ -26,8 +26,8 @@ struct pica_reader {
     size_t begin;
     size_t end;
 
-    size_t limit;
     size_t turn; /* bytes received since the reading task last waited or yielded in here */
+    size_t limit;
 };
 
 void pica__reader_init(struct pica_reader *reader, size_t limit);

@@ -21,7 +21,7 @@ void pica__socket_unref(pica_socket *socket) {
     if (socket != NULL &&
         atomic_fetch_sub_explicit(&socket->refs, 1, memory_order_acq_rel) == 1) {
         PICA__CHECK(socket->fd < 0);
-        pica__free(socket, sizeof *socket);
+        pica__free(socket, PICA__SOCKET_SIZE);
     }
 }
 
@@ -239,7 +239,7 @@ void pica__socket_disown(pica_socket *socket) {
 }
 
 int pica__socket_adopt(pica_socket **out, int fd, pica_loop *home) {
-    pica_socket *socket = pica__zalloc(sizeof *socket);
+    pica_socket *socket = pica__zalloc(PICA__SOCKET_SIZE);
     if (socket == NULL) {
         return -ENOMEM;
     }

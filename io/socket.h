@@ -56,30 +56,33 @@ typedef struct pica__socket_side {
      * STICKY and the tick on events; READY is cleared by tries (compare-and-swap against the unlocked
      * word, acq_rel); read by tries (acquire) before the system call. */
     _Atomic uint32_t state;
-    bool want_arm;                      /* locked: a waiter came and no poll is in flight */
-    bool armed;                         /* locked: a poll is in flight */
-    struct pica__socket_wait *waiter;   /* locked */
     /* The unlocked word with which a receive found that the kernel has no more: as long as the word is the
      * same, another try is not worth it. Written and read by the one that reads (READING), who thus
      * needs no change of the word to take READY back. 0: nothing is known. */
     uint32_t drained;
-    pica__op op;                        /* home loop only */
+    struct pica__socket_wait *waiter;   /* locked */
+    bool want_arm;                      /* locked: a waiter came and no poll is in flight */
+    bool armed;                         /* locked: a poll is in flight */
 } pica__socket_side;
 
+/* What each message needs comes first, in one cache line; the read side's operation, whose completions
+ * announce messages, begins the next one. */
 struct pica_socket {
-    pica__closer closer;
-    _Atomic uint32_t refs;   /* added relaxed, dropped acq_rel */
     _Atomic uint32_t use;    /* see above; read-modify-writes, acq_rel */
+    _Atomic uint32_t refs;   /* added relaxed, dropped acq_rel */
     int fd;
     bool tcp;                /* a short read means that the kernel has no more */
-    pica_loop *home;
     /* Whether home_call is on its way. Exchanged, acq_rel, by who asks the home loop for something, after
      * it said for what, and by home_call before it looks: so it sees, or is sent again. */
     _Atomic bool posted;
     bool close_done;         /* home loop only */
-    pica__call home_call;    /* arms and closes on the home loop */
+    pica_loop *home;
     pica__socket_side rd;
     pica__socket_side wr;
+    pica__op rd_op;          /* the sides' polls; home loop only */
+    pica__op wr_op;
+    pica__call home_call;    /* arms and closes on the home loop */
+    pica__closer closer;
     struct {
         pica__call call;
         pica_callback fn;
@@ -89,6 +92,10 @@ struct pica_socket {
     struct pica__listener *listener; /* home loop only: multishot accept, listener.c */
     void *owner;             /* the stream over it, or NULL; under the lock of the loop's closers */
 };
+
+/* Rounded up to whole lines, so that allocators with classes of sizes begin it on one. */
+#define PICA__SOCKET_SIZE \
+    ((sizeof(struct pica_socket) + PICA__CACHELINE - 1) / PICA__CACHELINE * PICA__CACHELINE)
 
 pica_socket *pica__socket_ref(pica_socket *socket);
 void pica__socket_unref(pica_socket *socket);

@@ -91,16 +91,20 @@ static void side_event(pica_socket *socket, pica__socket_side *side, int result,
 }
 
 static void rd_complete(pica__op *op, int result, bool more) {
-    pica_socket *socket = PICA__CONTAINER_OF(op, pica_socket, rd.op);
+    pica_socket *socket = PICA__CONTAINER_OF(op, pica_socket, rd_op);
     side_event(socket, &socket->rd, result, more);
 }
 
 static void wr_complete(pica__op *op, int result, bool more) {
-    pica_socket *socket = PICA__CONTAINER_OF(op, pica_socket, wr.op);
+    pica_socket *socket = PICA__CONTAINER_OF(op, pica_socket, wr_op);
     side_event(socket, &socket->wr, result, more);
 }
 
 /* --- arming and closing, on the home loop --- */
+
+static pica__op *side_op(pica_socket *socket, const pica__socket_side *side) {
+    return side == &socket->rd ? &socket->rd_op : &socket->wr_op;
+}
 
 /* With the lock, on the home loop's thread: puts the poll in flight that a waiter asked for. False
  * without memory: then the waiter is to be told that a try is worth it, and learns the truth. */
@@ -110,7 +114,7 @@ static bool side_arm(pica_socket *socket, pica__socket_side *side) {
                         PICA__SOCKET_CLOSED) != 0) {
         return true;
     }
-    if (pica__engine_submit(socket->home->engine, &side->op) < 0) {
+    if (pica__engine_submit(socket->home->engine, side_op(socket, side)) < 0) {
         return false;
     }
     side->armed = true;
@@ -135,11 +139,11 @@ static void close_at_home(pica_socket *socket) {
         return;
     }
     socket->close_done = true;
-    if (pica__op_in_flight(&socket->rd.op)) {
-        pica__engine_cancel(socket->home->engine, &socket->rd.op);
+    if (pica__op_in_flight(&socket->rd_op)) {
+        pica__engine_cancel(socket->home->engine, &socket->rd_op);
     }
-    if (pica__op_in_flight(&socket->wr.op)) {
-        pica__engine_cancel(socket->home->engine, &socket->wr.op);
+    if (pica__op_in_flight(&socket->wr_op)) {
+        pica__engine_cancel(socket->home->engine, &socket->wr_op);
     }
     pica__socket_end(socket, 0); /* being open */
 }
@@ -380,9 +384,9 @@ void pica__socket_sides_init(pica_socket *socket) {
     /* The first try of each side needs no event. */
     atomic_init(&socket->rd.state, PICA__SIDE_READY);
     atomic_init(&socket->wr.state, PICA__SIDE_READY);
-    pica__op_init(&socket->rd.op, PICA__OP_POLL, socket->fd, rd_complete);
-    socket->rd.op.events = POLLIN | POLLRDHUP;
-    socket->rd.op.multishot = true;
-    pica__op_init(&socket->wr.op, PICA__OP_POLL, socket->fd, wr_complete);
-    socket->wr.op.events = POLLOUT;
+    pica__op_init(&socket->rd_op, PICA__OP_POLL, socket->fd, rd_complete);
+    socket->rd_op.events = POLLIN | POLLRDHUP;
+    socket->rd_op.multishot = true;
+    pica__op_init(&socket->wr_op, PICA__OP_POLL, socket->fd, wr_complete);
+    socket->wr_op.events = POLLOUT;
 }

@@ -20,7 +20,7 @@ void pica__stream_unref(struct pica__stream *stream) {
         pica__reader_destroy(&stream->reader);
         pica__writer_destroy(&stream->writer);
         pica__socket_unref(stream->socket);
-        pica__free(stream, sizeof *stream);
+        pica__free(stream, PICA__STREAM_SIZE);
     }
 }
 
@@ -41,13 +41,13 @@ int pica_open_socket(pica_socket *socket, size_t limit, pica_reader **reader,
     if (socket == NULL || reader == NULL || writer == NULL) {
         return -EINVAL;
     }
-    struct pica__stream *stream = pica__alloc(sizeof *stream);
+    struct pica__stream *stream = pica__alloc(PICA__STREAM_SIZE);
     if (stream == NULL) {
         return -ENOMEM;
     }
     int rc = pica__socket_use(socket); /* the writer's: writer.c */
     if (rc < 0) {
-        pica__free(stream, sizeof *stream);
+        pica__free(stream, PICA__STREAM_SIZE);
         return rc;
     }
     stream->socket = socket;

@@ -18,16 +18,21 @@
 #include "io/writer.h"
 #include "runtime/base/compiler.h"
 
+/* The reader's line, then the writer's: what messages need stands in these two. */
 struct pica__stream {
     pica_socket *socket; /* holds a reference to the end, so that late calls find a closed socket */
+    struct pica_reader reader;
+    struct pica_writer writer;
     /*
      * Incremented (relaxed) by somebody who holds a reference, decremented (acq_rel) by everybody;
      * the decrement that reaches 0 sees all that the others wrote.
      */
     _Atomic uint32_t references;
-    struct pica_reader reader;
-    struct pica_writer writer;
 };
+
+/* As PICA__SOCKET_SIZE. */
+#define PICA__STREAM_SIZE \
+    ((sizeof(struct pica__stream) + PICA__CACHELINE - 1) / PICA__CACHELINE * PICA__CACHELINE)
 
 void pica__stream_ref(struct pica__stream *stream);
 void pica__stream_unref(struct pica__stream *stream);

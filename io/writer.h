@@ -53,23 +53,24 @@ struct pica_writer {
     int error;
     unsigned corked;
     struct pica__chunks waiting; /* appended, not yet in the hands of the flush */
-    struct pica__chunks sending; /* belongs to whoever set FLUSHING, without the lock */
     /*
      * Bytes in waiting and sending. Added to under the lock, subtracted from by the flush without
      * it (seq_cst, before it looks at draining); read by everybody.
      */
     _Atomic size_t pending;
+    /* Bytes the kernel took since a drain last yielded. Flush adds, drain clears; a hint, relaxed. */
+    _Atomic size_t burst;
+    /* Water marks. Written under the lock, read by drain and flush without it; relaxed. */
+    _Atomic size_t high;
+    _Atomic size_t low;
+
+    struct pica__chunks sending; /* belongs to whoever set FLUSHING, without the lock */
     /*
      * 1 if a task may be waiting in drain. Written under the lock; a drainer stores 1 and looks at
      * pending afterwards, a flush changes pending and looks at this afterwards, all seq_cst, so
      * that one of the two sees the other.
      */
     _Atomic uint32_t draining;
-    /* Bytes the kernel took since a drain last yielded. Flush adds, drain clears; a hint, relaxed. */
-    _Atomic size_t burst;
-    /* Water marks. Written under the lock, read by drain and flush without it; relaxed. */
-    _Atomic size_t high;
-    _Atomic size_t low;
     pica_event drained; /* cleared under the lock by a drainer, set when draining goes back to 0 */
     pica_event closed;  /* set once */
 };

@@ -134,7 +134,7 @@ int pica_loop_call_at(pica_loop *loop, double when, pica_callback fn, void *arg,
     if (isnan(when)) {
         return -EINVAL;
     }
-    double ns = ceil(when * 1e9);
+    double ns = pica__round_up(when * 1e9);
     return call_at(loop, ns >= 9.2e18 ? INT64_MAX : ns < 0 ? 0 : (int64_t)ns, fn, arg, out);
 }
 

@@ -1,8 +1,6 @@
 /* Loops: FIFO, inbox, timers. See loop.h. */
 #include "runtime/loop.h"
 
-#include <math.h>
-
 #include "runtime/base/check.h"
 #include "runtime/base/clock.h"
 #include "runtime/idle.h"
@@ -107,7 +105,7 @@ void pica__loop_drain_inbox(pica_loop *loop) {
 /* --- timers --- */
 
 int64_t pica__deadline(double seconds) {
-    double when = (double)pica__now() + ceil(seconds * 1e9);
+    double when = (double)pica__now() + pica__round_up(seconds * 1e9);
     return when >= 9.2e18 ? INT64_MAX : when <= 0 ? 0 : (int64_t)when;
 }
 

@@ -139,6 +139,16 @@ void pica__timer_wake(pica_loop *loop);
 bool pica__timer_cancel(pica__timer *timer);
 void pica__timer_init(pica__timer *timer, void (*fire)(pica__timer *timer));
 
+/* The next whole number at or above x. Not the C library's ceil, which some compilers call, and which lies in
+ * a library of its own (libm) that programs would have to link. */
+static inline double pica__round_up(double x) {
+    if (!(x > -9e15 && x < 9e15)) {
+        return x; /* so large a double is whole, or it is no number */
+    }
+    int64_t whole = (int64_t)x;
+    return (double)(whole + ((double)whole < x));
+}
+
 /* Seconds to a deadline in ns of pica__now; saturates. seconds must not be NaN. */
 int64_t pica__deadline(double seconds);
 

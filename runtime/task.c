@@ -53,7 +53,7 @@ void pica__task_unref(pica_task *task) {
     if (task->name != NULL) {
         pica__free(task->name, strlen(task->name) + 1);
     }
-    pica__free(task, sizeof *task);
+    pica__free(task, PICA__TASK_SIZE);
 }
 
 pica_task *pica_task_ref(pica_task *task) {
@@ -82,7 +82,7 @@ static int options_check(const pica_loop *loop, const struct pica_task_options *
 }
 
 static pica_task *task_alloc(pica_loop *loop, pica_fn fn, void *arg, bool keep) {
-    pica_task *task = pica__alloc(sizeof *task);
+    pica_task *task = pica__alloc(PICA__TASK_SIZE);
     if (task == NULL) {
         return NULL;
     }
@@ -142,7 +142,7 @@ int pica__task_create(pica_task **out, pica_loop *loop, pica_fn fn, void *arg,
     }
     if (options != NULL) {
         if (options->name != NULL && pica_task_set_name(task, options->name) < 0) {
-            pica__free(task, sizeof *task);
+            pica__free(task, PICA__TASK_SIZE);
             return -ENOMEM;
         }
         task->pinned = options->pinned != 0;

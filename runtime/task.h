@@ -66,6 +66,10 @@ struct pica_task {
 #endif
 };
 
+/* Rounded up to whole lines, so that allocators with classes of sizes begin it on one: what a resumption
+ * needs (word to frame) then lies in one. */
+#define PICA__TASK_SIZE ((sizeof(struct pica_task) + PICA__CACHELINE - 1) / PICA__CACHELINE * PICA__CACHELINE)
+
 static inline uint32_t pica__task_state(uint32_t word) {
     return word & PICA__TASK_STATE;
 }

@@ -118,7 +118,7 @@ static int million_main(void *arg) {
     pte = procfs_bytes("VmPTE") - pte;
     printf("    %zu parked: %.0f bytes each (RssAnon %.0f, of which record %zu; VmPTE %.0f), "
            "%ld mappings\n",
-           m->n, per_task(rss + pte, m->n), per_task(rss, m->n), sizeof(pica_task),
+           m->n, per_task(rss + pte, m->n), per_task(rss, m->n), PICA__TASK_SIZE,
            per_task(pte, m->n), procfs_mappings());
     if (!SANITIZED) {
         PT_CHECK(per_task(rss + pte, m->n) < BYTES_MAX);
