@@ -7,13 +7,13 @@
  * Prints "listening PORT"; port 0, the default, lets the kernel choose.
  *
  * Requests that came in one read are answered with one send. The parser eats the bytes where the
- * reader has them, so an idle connection holds no buffer, and it gets no more of them at a time than
- * a head may still have: no header needs to be counted. Every wait has a limit: --idle seconds for
- * the next bytes, for the whole of a request's head, and for a client that does not read. SIGTERM or
- * SIGINT: no new connections, and every connection's task is cancelled, which here means "be done
- * soon": requests in flight are answered with Connection: close, idle connections end. After --grace
- * seconds the rest is cancelled for good. The exit code is 0; a second signal kills. SIGUSR1 prints
- * "served A B ...", the steps of each worker's tasks so far. */
+ * reader has them, so an idle connection holds no buffer, and it gets no more of them at a time
+ * than a head may still have: no header needs to be counted. Every wait has a limit: --idle seconds
+ * for the next bytes, for the whole of a request's head, and for a client that does not read.
+ * SIGTERM or SIGINT: no new connections, and every connection's task is cancelled, which here means
+ * "be done soon": requests in flight are answered with Connection: close, idle connections end.
+ * After --grace seconds the rest is cancelled for good. The exit code is 0; a second signal kills.
+ * SIGUSR1 prints "served A B ...", the steps of each worker's tasks so far. */
 #include <pica.h>
 
 #include <llhttp.h>
@@ -202,6 +202,7 @@ static const llhttp_settings_t settings = {.on_url = on_url,
                                            .on_headers_complete = on_headers_complete,
                                            .on_body = on_body,
                                            .on_message_complete = on_message_complete};
+#include "examples/llhttp/bind.h" /* the parser works without it, too, but looks into settings */
 
 /* Waits for bytes (how many there are; 0: the end), or for room if data is NULL. */
 static ssize_t wait_for(struct conn *c, const char **data, double limit) {

@@ -289,7 +289,7 @@ class Limits(HttpCase):
                 self.assertEqual(example.read_exactly(sock, len(HELLO) * 2020), HELLO * 2020)
 
     def test_head_limit(self):
-        """Exactly so much, and one byte more, wherever reads cut it and whatever comes before it."""
+        """Exactly so much, and one byte more, wherever reads cut it and whatever comes before."""
         body = random.Random(1).randbytes(50000)
         bodies = {"": (b"", HELLO), "with a body": (body, echoed(body))}
         too_large = error("431 Request Header Fields Too Large")
@@ -299,7 +299,7 @@ class Limits(HttpCase):
             fill = HEAD_MAX - len(start[start.index(b"/"):] + b"\r\n\r\n")
             fits = start + b"x" * fill + b"\r\n\r\n"
             more = fits.replace(b"X: ", b"X: x")
-            cuts = (1, 4, 5, 6, 1000, 8192, len(fits) - 4, len(fits) - 3, len(fits) - 2, len(fits) - 1)
+            cuts = (1, 4, 5, 6, 1000, 8192, *range(len(fits) - 4, len(fits)))
             with self.server() as server, server.connect() as sock:
                 for before in (0, 1, 2, 300, 600):
                     with self.subTest(name + ", one read", before=before):
