@@ -6,13 +6,14 @@
  *
  * Prints "listening PORT"; port 0, the default, lets the kernel choose.
  *
- * Requests that came in one read are answered with one send (cork, uncork). The parser eats the
- * bytes where the reader has them, so an idle connection holds no buffer. Every wait has a limit:
- * --idle seconds for the next bytes, for the whole of a request's head, and for a client that does
- * not read. SIGTERM or SIGINT: no new connections, and every connection's task is cancelled, which
- * here means "be done soon": requests in flight are answered with Connection: close, idle
- * connections end. After --grace seconds the rest is cancelled for good. The exit code is 0; a
- * second signal kills. SIGUSR1 prints "served A B ...", the steps of each worker's tasks so far. */
+ * Requests that came in one read are answered with one send. The parser eats the bytes where the
+ * reader has them, so an idle connection holds no buffer, and it gets no more of them at a time
+ * than a head may still have: no header needs to be counted. Every wait has a limit: --idle seconds
+ * for the next bytes, for the whole of a request's head, and for a client that does not read.
+ * SIGTERM or SIGINT: no new connections, and every connection's task is cancelled, which here means
+ * "be done soon": requests in flight are answered with Connection: close, idle connections end.
+ * After --grace seconds the rest is cancelled for good. The exit code is 0; a second signal kills.
+ * SIGUSR1 prints "served A B ...", the steps of each worker's tasks so far. */
 #include <pica.h>
 
 #include <llhttp.h>
@@ -24,7 +25,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_HEAD = 16 << 10, MAX_BODY = 1 << 20 };
+/* OUT: the answers to 16 plain requests; with it the task's stack still fits into one page. */
+enum { MAX_HEAD = 16 << 10, MAX_BODY = 1 << 20, OUT = 1280 };
 /* Seconds for the peer to read its last answer, and for a request that crossed our end. */
 static const double linger_time = 1.0, last_look = 0.1;
 
@@ -33,35 +35,51 @@ static unsigned port;
 static double idle = 30.0, grace = 5.0;
 static atomic_bool draining; /* written by amain, read by every connection */
 
-enum phase { BETWEEN, IN_HEAD, IN_BODY };
-
 struct conn {
     llhttp_t parser; /* first: the callbacks get its address */
     pica_reader *reader;
     pica_writer *writer;
-    const char *mark; /* where the present request's head begins in the bytes being parsed */
-    size_t head;      /* bytes of it that came in earlier reads */
-    char *body;       /* of MAX_BODY bytes while a body for /echo comes in, else NULL */
+    enum { BETWEEN, IN_HEAD, IN_BODY } phase;
+    const char *mark, *end; /* in the piece being parsed: where the last head begins; the end */
+    size_t head;            /* bytes of the head that came in earlier pieces; 0 outside of one */
+    char *body;             /* of MAX_BODY bytes while a body for /echo comes in, else NULL */
     size_t body_size;
     double deadline;    /* of a head that came in part; 0: none */
     const char *refuse; /* the status with which the parser was stopped */
     int error;          /* of a write */
     char url[8];        /* its beginning, enough for the paths we know */
     uint8_t url_size;
-    uint8_t expect_match; /* letters of "expect" that the present header's name has matched */
-    uint8_t phase;
-    bool expect;  /* the client waits for "100 Continue" */
+    uint8_t expect; /* how much of "\nexpect:" the head's last bytes are */
     bool closing; /* nothing after the last answer */
     bool told;    /* the first cancel was seen */
+    bool corked;  /* the writer keeps answers, which are sent together with those in out */
+    size_t out_size;
+    char out[OUT];
 };
 
 /* The answer that most requests get, in one piece. */
 static const char hello[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
                             "Content-Length: 13\r\n\r\nHello, World!";
 
-static void put(struct conn *c, const char *data, size_t size) {
-    int rc = pica_writer_write(c->writer, data, size);
+/* Hands the answers to the writer, and more, if that did not fit, behind them. */
+static void put_out(struct conn *c, const char *more, size_t size) {
+    struct iovec parts[] = {{c->out, c->out_size}, {(void *)(uintptr_t)more, size}};
+    if (size > 0 && !c->corked) {
+        pica_writer_cork(c->writer);
+        c->corked = true;
+    }
+    int rc = pica_writer_writelines(c->writer, parts, size > 0 ? 2 : 1);
     c->error = rc < 0 ? rc : c->error;
+    c->out_size = 0;
+}
+
+static inline void put(struct conn *c, const char *data, size_t size) {
+    if (size > OUT - c->out_size) {
+        put_out(c, data, size);
+        return;
+    }
+    memcpy(c->out + c->out_size, data, size);
+    c->out_size += size;
 }
 
 /* status may carry headers behind it. */
@@ -81,21 +99,17 @@ static bool path_is(const struct conn *c, const char *path, size_t size) {
            (c->url_size == size || c->url[size] == '?');
 }
 
-static bool is_echo(const struct conn *c) {
-    return c->parser.method == HTTP_POST && path_is(c, "/echo", 5);
-}
-
 static void route(struct conn *c) {
-    bool get = c->parser.method == HTTP_GET || c->parser.method == HTTP_HEAD;
-    if (is_echo(c)) {
+    bool echo = path_is(c, "/echo", 5);
+    if (echo && c->parser.method == HTTP_POST) {
         answer(c, "200 OK\r\nContent-Type: application/octet-stream", c->body, c->body_size);
         free(c->body);
         c->body = NULL;
-    } else if (path_is(c, "/echo", 5)) {
+    } else if (echo) {
         answer(c, "405 Method Not Allowed\r\nAllow: POST", "", 0);
     } else if (!path_is(c, "/", 1)) {
         answer(c, "404 Not Found\r\nContent-Type: text/plain", "Not Found\n", 10);
-    } else if (!get) {
+    } else if (c->parser.method != HTTP_GET && c->parser.method != HTTP_HEAD) {
         answer(c, "405 Method Not Allowed\r\nAllow: GET, HEAD", "", 0);
     } else {
         answer(c, "200 OK\r\nContent-Type: text/plain", "Hello, World!", 13);
@@ -105,68 +119,49 @@ static void route(struct conn *c) {
 /* Stops the parser, which returns what this returns; the answer follows then. */
 static int refuse(struct conn *c, const char *status) {
     c->refuse = status;
-    return -1;
+    return HPE_USER;
 }
 
-/* Counts the head as far as end. */
-static int check_head(struct conn *c, const char *end) {
-    bool fits = c->head + (size_t)(end - c->mark) <= MAX_HEAD;
-    return fits ? 0 : refuse(c, "431 Request Header Fields Too Large");
+/* Whether the head has a line "Expect:", as far as it came. Only heads that came in pieces or that
+ * announce a body are looked at for this; the others need no callback for each header. */
+static bool expects(struct conn *c) {
+    static const char line[] = "\nexpect:";
+    for (const char *at = c->mark; at < c->end && line[c->expect] != 0; at++) {
+        if (c->expect == 1 && (*at == '\r' || *at == '\n')) {
+            break; /* the empty line: what follows is the body */
+        }
+        c->expect = *at == '\n' ? 1 : (*at | 0x20) == line[c->expect] ? c->expect + 1 : 0;
+    }
+    return line[c->expect] == 0;
 }
 
-/* The parser's callbacks. They run inside llhttp_execute; what they write is corked. */
+/* The parser's callbacks. They run inside llhttp_execute. */
 
-static int on_message_begin(llhttp_t *parser) {
-    struct conn *c = (struct conn *)parser;
-    c->phase = IN_HEAD;
-    c->mark = NULL;
-    c->head = 0;
-    c->body_size = 0;
-    c->url_size = 0;
-    c->expect_match = 0;
-    c->expect = false;
-    return 0;
-}
-
-/* As names and values below, it may come in pieces, when it is spread over two reads. */
+/* It may come in pieces. A head is counted from its URL on. */
 static int on_url(llhttp_t *parser, const char *at, size_t size) {
     struct conn *c = (struct conn *)parser;
-    if (c->mark == NULL) {
+    if (c->url_size == 0) {
         c->mark = at;
+        c->head = 0;
     }
     for (size_t i = 0; i < size && c->url_size < sizeof(c->url); i++) {
         c->url[c->url_size++] = at[i];
     }
-    return check_head(c, at + size);
-}
-
-static int on_header_field(llhttp_t *parser, const char *at, size_t size) {
-    static const char expect[] = "expect"; /* its final zero matches nothing: a longer name */
-    struct conn *c = (struct conn *)parser;
-    for (size_t i = 0; i < size && c->expect_match < sizeof(expect); i++) {
-        bool same = (at[i] | 0x20) == expect[c->expect_match];
-        c->expect_match = same ? (uint8_t)(c->expect_match + 1) : sizeof(expect);
-    }
     return 0;
-}
-
-static int on_header_value(llhttp_t *parser, const char *at, size_t size) {
-    struct conn *c = (struct conn *)parser;
-    c->expect |= c->expect_match == 6;
-    c->expect_match = 0;
-    return c->phase == IN_HEAD ? check_head(c, at + size) : 0;
 }
 
 static int on_headers_complete(llhttp_t *parser) {
     struct conn *c = (struct conn *)parser;
     c->phase = IN_BODY;
+    c->head = 0;
     c->deadline = 0;
+    c->body_size = 0;
     parser->upgrade = 0; /* no other protocol is spoken here: an answer in HTTP/1.1 declines */
     if (parser->content_length > MAX_BODY) {
         return refuse(c, "413 Content Too Large");
     }
     bool body = (parser->flags & F_CHUNKED) != 0 || parser->content_length > 0;
-    if (body && c->expect && parser->http_minor > 0) {
+    if (body && parser->http_minor > 0 && expects(c)) {
         put(c, "HTTP/1.1 100 Continue\r\n\r\n", 25);
     }
     return 0;
@@ -177,7 +172,7 @@ static int on_body(llhttp_t *parser, const char *at, size_t size) {
     if (size > MAX_BODY - c->body_size) {
         return refuse(c, "413 Content Too Large");
     }
-    if (is_echo(c)) {
+    if (parser->method == HTTP_POST && path_is(c, "/echo", 5)) {
         if (c->body == NULL && (c->body = malloc(MAX_BODY)) == NULL) {
             return refuse(c, "503 Service Unavailable");
         }
@@ -189,33 +184,30 @@ static int on_body(llhttp_t *parser, const char *at, size_t size) {
 
 static int on_message_complete(llhttp_t *parser) {
     struct conn *c = (struct conn *)parser;
-    c->phase = BETWEEN;
-    c->closing = draining || !llhttp_should_keep_alive(parser);
-    if (parser->method == HTTP_GET && c->url_size == 1 && c->url[0] == '/' && !c->closing &&
-        parser->http_minor > 0) {
+    if (parser->method == HTTP_GET && c->url_size == 1 && c->url[0] == '/' && !draining &&
+        parser->http_minor == 1 && (parser->flags & F_CONNECTION_CLOSE) == 0) {
         put(c, hello, sizeof(hello) - 1);
     } else {
+        c->closing = draining || !llhttp_should_keep_alive(parser);
         route(c);
     }
+    c->phase = BETWEEN;
+    c->mark = c->end;
+    c->url_size = 0;
+    c->expect = 0;
     return c->closing ? HPE_PAUSED : 0;
 }
 
-static const llhttp_settings_t settings = {
-    .on_message_begin = on_message_begin,
-    .on_url = on_url,
-    .on_header_field = on_header_field,
-    .on_header_value = on_header_value,
-    .on_headers_complete = on_headers_complete,
-    .on_body = on_body,
-    .on_message_complete = on_message_complete,
-};
+static const llhttp_settings_t settings = {.on_url = on_url,
+                                           .on_headers_complete = on_headers_complete,
+                                           .on_body = on_body,
+                                           .on_message_complete = on_message_complete};
+#include "examples/llhttp/bind.h" /* the parser works without it, too, but looks into settings */
 
 /* Waits for bytes (how many there are; 0: the end), or for room if data is NULL. */
 static ssize_t wait_for(struct conn *c, const char **data, double limit) {
     pica_timeout timeout;
-    if (data != NULL && c->phase == BETWEEN && draining) {
-        limit = last_look;
-    }
+    limit = data != NULL && c->phase == BETWEEN && draining ? last_look : limit;
     ssize_t rc = pica_timeout_enter(&timeout, limit);
     if (rc >= 0) {
         rc = data != NULL ? pica_reader_peek(c->reader, data) : pica_writer_drain(c->writer);
@@ -230,30 +222,38 @@ static ssize_t wait_for(struct conn *c, const char **data, double limit) {
     return rc;
 }
 
-static ssize_t flush(struct conn *c) {
-    return pica_writer_pending(c->writer) > 0 ? wait_for(c, NULL, idle) : 0;
+/* Parses in pieces, none larger than what a head may still have. */
+static int parse(struct conn *c, const char *data, size_t size) {
+    int err = HPE_OK;
+    for (const char *end = data + size; data < end && err == HPE_OK; data = c->end) {
+        size_t room = MAX_HEAD - c->head;
+        c->mark = data;
+        c->end = (size_t)(end - data) < room ? end : data + room;
+        err = (int)llhttp_execute(&c->parser, data, (size_t)(c->end - data));
+        if (err == HPE_OK && c->phase != IN_BODY && llhttp_finish(&c->parser) != HPE_OK) {
+            c->phase = IN_HEAD;
+            (void)expects(c);
+            c->head += (size_t)(c->end - c->mark);
+            c->deadline = c->deadline > 0 ? c->deadline : pica_time() + idle;
+            err = c->head < MAX_HEAD ? HPE_OK : refuse(c, "431 Request Header Fields Too Large");
+        }
+    }
+    return err;
 }
 
-/* Takes data, and answers the requests that it completes with one send. */
+/* Takes data, and answers the requests that it completes. */
 static ssize_t answer_batch(struct conn *c, const char *data, size_t size) {
-    c->mark = data;
-    pica_writer_cork(c->writer);
-    llhttp_errno_t err = llhttp_execute(&c->parser, data, size);
-    if (err == HPE_OK && c->phase == IN_HEAD) {
-        if (c->mark != NULL && check_head(c, data + size) < 0) {
-            err = HPE_USER;
-        }
-        c->head += c->mark != NULL ? (size_t)(data + size - c->mark) : 0;
-        c->deadline = c->deadline > 0 ? c->deadline : pica_time() + idle;
-    }
+    int err = parse(c, data, size);
     if (err != HPE_OK && err != HPE_PAUSED) {
         c->closing = true;
         answer(c, c->refuse != NULL ? c->refuse : "400 Bad Request", "", 0);
     }
-    int rc = pica_writer_uncork(c->writer);
     pica_reader_consume(c->reader, size);
+    put_out(c, NULL, 0);
+    int rc = c->corked ? pica_writer_uncork(c->writer) : 0;
+    c->corked = false;
     rc = c->error < 0 ? c->error : rc;
-    return rc < 0 ? rc : flush(c);
+    return rc == 0 && pica_writer_pending(c->writer) > 0 ? wait_for(c, NULL, idle) : rc;
 }
 
 /* Lets the peer read its last answer: closing while it still sends would reset the connection. */
@@ -285,7 +285,7 @@ static ssize_t serve_requests(struct conn *c) {
     if (rc >= 0) {
         /* All of it, within the limit: the server itself would wait without one. */
         (void)pica_writer_set_limits(c->writer, 0, 0);
-        rc = flush(c);
+        rc = pica_writer_pending(c->writer) > 0 ? wait_for(c, NULL, idle) : 0;
     }
     return rc;
 }

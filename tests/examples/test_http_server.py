@@ -23,6 +23,8 @@ HELLO_CLOSE = HELLO.replace(b"13\r\n", b"13\r\nConnection: close\r\n")
 NOT_FOUND = (b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n\r\n"
              b"Not Found\n")
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
+HEAD_MAX = 16 << 10  # from the path to the empty line
 MIB = 1 << 20
 
 
@@ -52,6 +54,13 @@ def echoed(body):
 class HttpCase(example.Case):
     def server(self, *arguments, **options):
         return example.Server("pica-http-server", *arguments, workers=self.workers, **options)
+
+    def send_cut(self, sock, data, cut):
+        """Sends data so that the server reads it in two pieces (more if they are large): the first
+        comes with a request, and when that is answered it has been read."""
+        sock.sendall(GET + data[:cut])
+        self.assertEqual(example.read_exactly(sock, len(HELLO)), HELLO)
+        sock.sendall(data[cut:])
 
     def exchange(self, server, data):
         """Sends data, and gives all that comes until the server closes."""
@@ -152,31 +161,81 @@ class Answers(HttpCase):
             self.assertEqual(example.read_all(sock), echoed(b"0123456789") + echoed(b"abcdef") + HELLO)
 
     def test_one_send_for_a_batch(self):
-        """50 requests in one segment are answered in one piece."""
+        """50 requests in one segment are answered in one piece, also around bodies of any size."""
+        batches = [(GET * 50, HELLO * 50)]
+        for size, before, after in ((900, 17, 16), (1, 16, 30), (1500, 1, 0), (1500, 0, 10)):
+            body = os.urandom(size)
+            batches.append((GET * before + post("/echo", body) + GET * after,
+                            HELLO * before + echoed(body) + HELLO * after))
         with self.server() as server, server.connect() as sock:
-            for _ in range(20):
-                sock.sendall(GET * 50)
+            for requests, answers in batches * 5:
+                self.assertLess(len(requests), 2048)  # one read
+                sock.sendall(requests)
                 # The wait for all of it is the kernel's; one recv then shows one segment's worth.
                 first = sock.recv(1 << 20)
-                self.assertEqual(first, HELLO * 50)
+                self.assertEqual(first, answers)
+
+    def check_expect(self, sock, head, body, cut=None):
+        """The head alone brings "100 Continue", the body the answer."""
+        if cut is None:
+            sock.sendall(head)
+        else:
+            self.send_cut(sock, head, cut)
+        self.assertEqual(example.read_exactly(sock, len(GO_ON)), GO_ON)
+        sock.sendall(body)
+        self.assertEqual(example.read_exactly(sock, len(echoed(body))), echoed(body))
 
     def test_expect(self):
-        go_on = b"HTTP/1.1 100 Continue\r\n\r\n"
         body = os.urandom(5000)
         head = post("/echo", body, "eXPECT: 100-continue")[:-len(body)]
         with self.server() as server, server.connect() as sock:
-            for data in (head, head.replace(b"Host: x", b"X-Expect: x\r\nExpected: y\r\nEmpty:")):
-                sock.sendall(data)
-                self.assertEqual(example.read_exactly(sock, len(go_on)), go_on)
-                sock.sendall(body)
-                self.assertEqual(example.read_exactly(sock, len(echoed(body))), echoed(body))
-            # Names that only begin like it, or end like it, ask for nothing.
-            for name in (b"Expec", b"Expected", b"X-Expect"):
-                sock.sendall(head.replace(b"eXPECT", name) + body)
-                self.assertEqual(example.read_exactly(sock, len(echoed(body))), echoed(body))
-            # Neither does the header of the request before.
-            sock.sendall(post("/echo", body))
-            self.assertEqual(example.read_exactly(sock, len(echoed(body))), echoed(body))
+            for data in (head, head.replace(b"Host: x", b"X-Expect: x\r\nExpected: y\r\nEmpty:"),
+                         head.replace(b"Host", b"Expec"), head.replace(b"Host: x", b"expect:"),
+                         head.replace(b"Content-Length: 5000", b"Transfer-Encoding: chunked")):
+                with self.subTest(data=data):
+                    sent = chunked("", body, random.Random(1)).split(b"\r\n\r\n", 1)[1]
+                    sock.sendall(data)
+                    self.assertEqual(example.read_exactly(sock, len(GO_ON)), GO_ON)
+                    sock.sendall(sent if b"chunked" in data else body)
+                    self.assertEqual(example.read_exactly(sock, len(echoed(body))), echoed(body))
+
+    def test_expect_in_two_reads(self):
+        """The head is cut before each of its bytes."""
+        body = b"0123456789"
+        head = post("/echo", body, "A: b", "EXPect: 100-continue", "C:")[:-len(body)]
+        with self.server() as server, server.connect() as sock:
+            for cut in range(len(head)):
+                with self.subTest(cut=cut):
+                    self.check_expect(sock, head, body, cut)
+
+    def test_expect_nothing(self):
+        """Names that only begin or end like it, and its name in other places, ask for nothing."""
+        body = b"Expect: x\r\n\nExpect: y\r\n"
+        plain = post("/echo", body)
+        asking = post("/echo", body, "Expect: 100-continue")
+        answer = echoed(body)
+        cases = [(asking.replace(b"\nExpect", b"\n" + name, 1), answer)
+                 for name in (b"Expec", b"Expected", b"X-Expect", b"A:\r\n Expect")]
+        cases += [
+            (plain, answer),
+            (plain.replace(b"/echo", b"/echo?expect:"), answer),
+            (asking.replace(b"/1.1", b"/1.0"),
+             answer.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)),
+            (post("/echo", b"", "Expect: 100-continue"), echoed(b"")),
+            # It is that of the request before.
+            (GET.replace(b"Host: x", b"Expect: 100-continue") + plain, HELLO + answer),
+        ]
+        with self.server() as server:
+            for data, wanted in cases:
+                size = len(data.replace(body, b""))
+                for cut in (None, *range(0, size, 3), size - 1):
+                    with self.subTest(data=data, cut=cut), server.connect() as sock:
+                        if cut is None:
+                            sock.sendall(data)
+                        else:
+                            self.send_cut(sock, data, cut)
+                        sock.shutdown(socket.SHUT_WR)
+                        self.assertEqual(example.read_all(sock), wanted)
 
 
 class Limits(HttpCase):
@@ -208,6 +267,7 @@ class Limits(HttpCase):
             "many": start + b"X: y\r\n" * 4000 + b"\r\n",
             "one name": start + b"x" * 20000 + b": y\r\n\r\n",
             "path alone": b"GET /" + b"x" * 20000 + b" HTTP/1.1\r\n\r\n",
+            "before the path": b"GET" + b" " * 40000 + b"/ HTTP/1.1\r\n\r\n",
             "path": b"GET /" + b"x" * 20000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
             "without end": start + b"X: " + b"x" * 20000,
             "far too large": start + b"X: " + b"x" * 1000000 + b"\r\n\r\n",
@@ -227,6 +287,41 @@ class Limits(HttpCase):
             with server.connect() as sock:
                 sock.sendall(GET * 2000 + fits * 20)
                 self.assertEqual(example.read_exactly(sock, len(HELLO) * 2020), HELLO * 2020)
+
+    def test_head_limit(self):
+        """Exactly so much, and one byte more, wherever reads cut it and whatever comes before."""
+        body = random.Random(1).randbytes(50000)
+        bodies = {"": (b"", HELLO), "with a body": (body, echoed(body))}
+        too_large = error("431 Request Header Fields Too Large")
+        for name, (body, answer) in bodies.items():
+            start = (f"POST /echo HTTP/1.1\r\nContent-Length: {len(body)}" if body
+                     else "GET / HTTP/1.1").encode() + b"\r\nX: "
+            fill = HEAD_MAX - len(start[start.index(b"/"):] + b"\r\n\r\n")
+            fits = start + b"x" * fill + b"\r\n\r\n"
+            more = fits.replace(b"X: ", b"X: x")
+            cuts = (1, 4, 5, 6, 1000, 8192, *range(len(fits) - 4, len(fits)))
+            with self.server() as server, server.connect() as sock:
+                for before in (0, 1, 2, 300, 600):
+                    with self.subTest(name + ", one read", before=before):
+                        sock.sendall(GET * before + (fits + body) * 2 + GET)
+                        wanted = HELLO * before + answer * 2 + HELLO
+                        self.assertEqual(example.read_exactly(sock, len(wanted)), wanted)
+                        self.assertEqual(self.exchange(server, GET * before + more),
+                                         HELLO * before + too_large)
+                for cut in cuts:
+                    with self.subTest(name + ", two reads", cut=cut):
+                        self.send_cut(sock, fits + body + GET, cut)
+                        wanted = answer + HELLO
+                        self.assertEqual(example.read_exactly(sock, len(wanted)), wanted)
+                        with server.connect() as other:
+                            self.send_cut(other, more, cut)
+                            self.assertEqual(example.read_all(other), too_large)
+                for cut in (1, 3, 4):
+                    with self.subTest(name + ", first request", cut=cut), server.connect() as first:
+                        first.sendall(fits[:cut])
+                        time.sleep(0.05)  # so that it is most likely a read of its own
+                        first.sendall(fits[cut:] + body)
+                        self.assertEqual(example.read_exactly(first, len(answer)), answer)
 
     def test_body_too_large(self):
         too_large = error("413 Content Too Large")
@@ -280,9 +375,10 @@ class Limits(HttpCase):
     def test_dribbling(self):
         """A head has --idle seconds in all; of a body each read has."""
         with self.server("--idle", "1.5") as server:
-            got, sent = self.dribble(server, b"GET / HTTP/1.1\r\nX: " + b"x" * 100, 0.2)
-            self.assertEqual(got, b"")
-            self.assertLess(sent, 50)
+            for start in (b"GET / HTTP/1.1\r\nX: ", b"GET"):
+                got, sent = self.dribble(server, start + b" " * 100, 0.2)
+                self.assertEqual(got, b"")
+                self.assertLess(sent, 50)
             body = b"0123456789"
             data = post("/echo", body)
             with server.connect() as sock:
