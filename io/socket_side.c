@@ -6,7 +6,7 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/relax.h"
-#include "runtime/base/sys.h"
+#include "runtime/base/sys_message.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
 #include "runtime/task.h"
@@ -21,6 +21,10 @@ struct pica__socket_wait {
 
 static bool is_closed(pica_socket *socket) {
     return (atomic_load_explicit(&socket->use, memory_order_acquire) & PICA__SOCKET_CLOSED) != 0;
+}
+
+static pica__op *side_op(pica_socket *socket, const pica__socket_side *side) {
+    return side == &socket->rd ? &socket->rd_op : &socket->wr_op;
 }
 
 /* --- the lock of a side --- */
@@ -101,10 +105,6 @@ static void wr_complete(pica__op *op, int result, bool more) {
 }
 
 /* --- arming and closing, on the home loop --- */
-
-static pica__op *side_op(pica_socket *socket, const pica__socket_side *side) {
-    return side == &socket->rd ? &socket->rd_op : &socket->wr_op;
-}
 
 /* With the lock, on the home loop's thread: puts the poll in flight that a waiter asked for. False
  * without memory: then the waiter is to be told that a try is worth it, and learns the truth. */

@@ -48,11 +48,6 @@ static bool entry_claim(pica_task *task) {
 static pica__fiber *entry_fiber(pica__worker *worker, uintptr_t entry) {
     pica_task *task = pica__entry_task(entry);
     if ((entry & PICA__ENTRY_START) == 0) {
-        /* Its stack was last used a while ago: the lines come all at once, not one by one as it returns
-         * through its frames. */
-        for (int i = -1; i < 4; i++) {
-            __builtin_prefetch(task->frame + i * PICA__CACHELINE);
-        }
         worker->current = task;
         pica__worker_step(worker);
         return task->fiber;

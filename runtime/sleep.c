@@ -22,7 +22,6 @@ PICA__NO_TSAN void pica__yield(pica_task *self) {
     pica__task_serial_end(self);
     void *context = pica__tsan_enter(worker->tsan);
     self->fiber = worker->fiber;
-    self->frame = __builtin_frame_address(0);
     pica__leave_task(worker, yield_switch_commit, self);
     pica__tsan_leave(context);
     pica__task_serial_begin(self);

@@ -97,7 +97,6 @@ static pica_task *task_alloc(pica_loop *loop, pica_fn fn, void *arg, bool keep) 
     task->loop = loop;
     task->wait = NULL;
     task->fiber = NULL;
-    task->frame = NULL;
     task->start.kind = PICA__WORK_START;
     task->ready.kind = PICA__WORK_RESUME;
     task->name = NULL;

@@ -51,7 +51,6 @@ struct pica_task {
     pica_loop *loop;          /* home, constant */
     pica__wait *wait;         /* while WAITING or CLAIMED: where; written before WAITING */
     struct pica__fiber *fiber; /* while suspended: where to switch to */
-    const char *frame;         /* and about where its context lies: only to have it fetched early */
     pica__work start;         /* linked while in an intrusive queue as unstarted */
     pica__work ready;         /* linked while in an intrusive queue to be resumed */
     pica__registered all;     /* in the loop's registry of tasks that have not ended */
@@ -67,7 +66,7 @@ struct pica_task {
 };
 
 /* Rounded up to whole lines, so that allocators with classes of sizes begin it on one: what a resumption
- * needs (word to frame) then lies in one. */
+ * needs (word to fiber) then lies in one. */
 #define PICA__TASK_SIZE ((sizeof(struct pica_task) + PICA__CACHELINE - 1) / PICA__CACHELINE * PICA__CACHELINE)
 
 static inline uint32_t pica__task_state(uint32_t word) {

@@ -49,7 +49,6 @@ PICA__NO_TSAN int pica__suspend(pica__wait *wait, bool (*commit)(pica__wait *wai
     void *context = pica__tsan_enter(worker->tsan);
     task->wait = wait;
     task->fiber = worker->fiber;
-    task->frame = __builtin_frame_address(0);
     pica__leave_task(worker, suspend_commit, &suspension);
     pica__tsan_leave(context);
     pica__task_serial_begin(task);

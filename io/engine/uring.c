@@ -58,6 +58,9 @@ typedef struct uring {
     pica__op wake_op;
 } uring;
 
+/* Completions delivered by one wait. */
+enum { REAP_MAX = 64 };
+
 /* user_data of entries whose completion nobody needs. */
 #define IGNORED UINT64_MAX
 
@@ -354,14 +357,16 @@ static void cqe_deliver(uring *u, const struct io_uring_cqe *cqe) {
     op->complete(op, result, more);
 }
 
+/* Delivers what there is, at most REAP_MAX: what came first runs before the rest of a flood is dealt with, while
+ * it is in the caches. */
 static int uring_reap(uring *u) {
     int delivered = 0;
-    for (;;) {
+    while (delivered < REAP_MAX) {
         struct io_uring_cq *cq = &u->ring.cq;
         unsigned head = *cq->khead; /* ours alone */
         unsigned tail = atomic_load_explicit((_Atomic unsigned *)cq->ktail, memory_order_acquire);
         if (head == tail) {
-            return delivered;
+            break;
         }
         /* Copied, and given back, before the callback: it may enter the kernel. */
         struct io_uring_cqe cqe = cq->cqes[head & (cq->ring_mask)];
@@ -369,6 +374,7 @@ static int uring_reap(uring *u) {
         cqe_deliver(u, &cqe);
         delivered++;
     }
+    return delivered;
 }
 
 static bool cq_has(const uring *u) {
@@ -389,6 +395,9 @@ static bool uring_has_work(pica__engine *engine) {
 static int uring_wait(pica__engine *engine, int64_t deadline) {
     uring *u = uring_of(engine);
     int delivered = cq_has(u) ? uring_reap(u) : 0;
+    if (delivered == REAP_MAX) {
+        return delivered; /* there may be more: for the next call */
+    }
     bool wait = deadline != 0 && delivered == 0;
     for (;;) {
         backlog_drain(u);

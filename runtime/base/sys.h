@@ -21,10 +21,7 @@ struct stat;
 
 ssize_t pica__sys_read(int fd, void *buf, size_t n);
 ssize_t pica__sys_write(int fd, const void *buf, size_t n);
-ssize_t pica__sys_recv(int fd, void *buf, size_t n, int flags);
-ssize_t pica__sys_send(int fd, const void *buf, size_t n, int flags);
 ssize_t pica__sys_recvmsg(int fd, struct msghdr *msg, int flags);
-ssize_t pica__sys_sendmsg(int fd, const struct msghdr *msg, int flags);
 
 /* The lengths are plain unsigned, socklen_t's type, so that this header needs no socket header. */
 int pica__sys_socket(int domain, int type, int protocol);
