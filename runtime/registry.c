@@ -9,7 +9,6 @@
 #include "runtime/base/alloc.h"
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
-#include "runtime/base/park.h"
 #include "runtime/rt.h"
 #include "runtime/task.h"
 #include "runtime/wait.h"
@@ -140,7 +139,7 @@ void pica__task_ended(pica_loop *loop) {
     drain_check(rt);
     if (pica__runtime_alive(rt) == 0) {
         atomic_fetch_add_explicit(&rt->drained, 1, memory_order_release);
-        pica__park_wake(&rt->drained);
+        pica__control_wake(rt, &rt->drained);
     }
 }
 
@@ -149,7 +148,7 @@ void pica__socket_gone(pica_runtime *rt) {
     PICA__CHECK(old != 0);
     if (old == 1 && pica__phase(rt) == PICA__CLOSING) {
         atomic_fetch_add_explicit(&rt->drained, 1, memory_order_release);
-        pica__park_wake(&rt->drained);
+        pica__control_wake(rt, &rt->drained);
     }
 }
 

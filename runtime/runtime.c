@@ -203,7 +203,7 @@ static void phase_set(pica_runtime *rt, uint32_t run, uint32_t phase) {
 static void wait_for_stopped(pica_runtime *rt, uint32_t count) {
     uint32_t seen;
     while ((seen = atomic_load_explicit(&rt->stopped, memory_order_acquire)) < count) {
-        pica__park_wait(&rt->stopped, seen, INT64_MAX);
+        pica__control_wait(rt, &rt->stopped, seen, INT64_MAX);
     }
 }
 
@@ -212,21 +212,38 @@ static void wait_for_stopped(pica_runtime *rt, uint32_t count) {
 static void threads_join(pica_runtime *rt, unsigned started) {
     uint32_t run = atomic_load_explicit(&rt->phase, memory_order_relaxed) / 4;
     phase_set(rt, run, PICA__ENDING);
-    wait_for_stopped(rt, started);
+    if (rt->worker[0].hosted) {
+        while (!rt->worker[0].left) {
+            pica__control_wait(rt, &rt->stopped, 0, INT64_MAX);
+        }
+    } else {
+        wait_for_stopped(rt, started);
+    }
     pica__backoff backoff = {0};
     while (atomic_load_explicit(&rt->visitors, memory_order_acquire) != 0) {
         pica__relax(&backoff);
     }
     atomic_store_explicit(&rt->phase, (run + 1) * 4 + PICA__ENDING, memory_order_release);
     pica__park_wake(&rt->phase);
+    if (rt->worker[0].hosted) {
+        pica__host_end(&rt->worker[0]);
+        return;
+    }
     for (unsigned i = 0; i < started; i++) {
         pthread_join(rt->worker[i].thread, NULL);
     }
 }
 
-static int threads_start(pica_runtime *rt) {
+static int threads_start(pica_runtime *rt, bool hosted) {
     unsigned started = 0;
     int rc = 0;
+    if (hosted) {
+        rc = pica__host_begin(&rt->worker[0]);
+        if (rc == 0) {
+            wait_for_stopped(rt, 1);
+        }
+        return rc;
+    }
     while (started < rt->workers && rc == 0) {
         rc = -pthread_create(&rt->worker[started].thread, NULL, pica__worker_main,
                              &rt->worker[started]);
@@ -250,7 +267,8 @@ static int threads_start(pica_runtime *rt) {
     return rc;
 }
 
-int pica_runtime_new(pica_runtime **out, const struct pica_runtime_options *options) {
+/* host: the calling thread stays for the runtime's whole life, and may be its only worker. */
+static int runtime_new(pica_runtime **out, const struct pica_runtime_options *options, bool host) {
     if (options != NULL && options->allocator != NULL && options->size == sizeof *options) {
         int rc = pica__alloc_use(options->allocator);
         if (rc < 0) {
@@ -284,7 +302,7 @@ int pica_runtime_new(pica_runtime **out, const struct pica_runtime_options *opti
     if (rc == 0) {
         rc = pica__overflow_install();
         if (rc == 0) {
-            rc = threads_start(rt);
+            rc = threads_start(rt, host && rt->workers == 1 && !rt->config.pin);
             if (rc < 0) {
                 pica__overflow_remove();
             }
@@ -298,12 +316,16 @@ int pica_runtime_new(pica_runtime **out, const struct pica_runtime_options *opti
     return 0;
 }
 
+int pica_runtime_new(pica_runtime **out, const struct pica_runtime_options *options) {
+    return runtime_new(out, options, false);
+}
+
 /* --- run and stop --- */
 
 void pica_stop(pica_runtime *rt) {
     bool visiting = pica__visit(rt);
     atomic_store_explicit(&rt->stop_requested, 1, memory_order_seq_cst);
-    pica__park_wake(&rt->stop_requested);
+    pica__control_wake(rt, &rt->stop_requested);
     pica__visit_end(rt, visiting);
 }
 
@@ -332,7 +354,7 @@ static void run_until(pica_runtime *rt, _Atomic uint32_t *done) {
     }
     while (atomic_load_explicit(&rt->stop_requested, memory_order_seq_cst) == 0 &&
            (done == NULL || atomic_load_explicit(done, memory_order_acquire) == 0)) {
-        pica__park_wait(&rt->stop_requested, 0, INT64_MAX);
+        pica__control_wait(rt, &rt->stop_requested, 0, INT64_MAX);
     }
     phase_set(rt, run, PICA__PAUSED);
     wait_for_stopped(rt, rt->workers);
@@ -405,7 +427,7 @@ static bool drain_wait(pica_runtime *rt, uint64_t (*left)(pica_runtime *rt), int
         if (pica__now() >= deadline) {
             return false;
         }
-        pica__park_wait(&rt->drained, seen, deadline);
+        pica__control_wait(rt, &rt->drained, seen, deadline);
     }
 }
 
@@ -501,7 +523,7 @@ int pica_run_opts(pica_fn fn, void *arg, const struct pica_runtime_options *opti
         return -EDEADLK;
     }
     pica_runtime *rt;
-    int rc = pica_runtime_new(&rt, options);
+    int rc = runtime_new(&rt, options, true);
     if (rc < 0) {
         return rc;
     }

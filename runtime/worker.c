@@ -1,5 +1,5 @@
-/* The worker's loop: turns, stealing, parking. What runs where stands in worker.h, the idle protocol
- * in idle.h.
+/* The worker's loop: turns, stealing, parking. What runs where stands in worker.h, the idle protocol in idle.h,
+ * how a worker begins and ends in worker_life.c.
  *
  * A turn: I/O, timers, inbox, the callbacks that are there now, then tasks until none is left or the
  * budget (steps, or 100 us of time) is spent. So everything is looked at within a bounded number of
@@ -7,14 +7,11 @@
  */
 #include "runtime/worker.h"
 
-#include <sched.h>
 #include <string.h>
 
 #include "runtime/base/alloc.h"
 #include "runtime/base/check.h"
 #include "runtime/base/clock.h"
-#include "runtime/base/cpus.h"
-#include "runtime/base/overflow.h"
 #include "runtime/base/park.h"
 #include "runtime/fpcheck.h"
 #include "runtime/rt.h"
@@ -72,6 +69,14 @@ void pica__block_put(void *memory) {
     if (!block_push(pica__self(), memory)) {
         pica__free(memory, PICA__BLOCK_SIZE);
     }
+}
+
+void pica__worker_buffers_free(pica__worker *worker) {
+    for (struct pica__block *block; (block = block_pop(worker)) != NULL;) {
+        pica__tsan_get(block);
+        pica__free(block, PICA__BLOCK_SIZE);
+    }
+    pica__free(worker->scratch, PICA__SCRATCH_SIZE);
 }
 
 char *pica__worker_scratch(pica__worker *worker) {
@@ -285,7 +290,8 @@ static bool anything(pica__worker *worker) {
         atomic_load_explicit(&rt->shared.count, memory_order_acquire) != 0 ||
         stealable(worker) != 0 ||
         atomic_load_explicit(&worker->lifo, memory_order_relaxed) != NULL ||
-        (pica__may_starve(rt) && pica__starved_can_run(worker))) {
+        (pica__may_starve(rt) && pica__starved_can_run(worker)) ||
+        (worker->hosted && pica__worker_host_due(worker))) {
         return true;
     }
     if (worker->fifo) {
@@ -323,6 +329,9 @@ static void park(pica__worker *worker) {
     }
     bool watch = begin_watch(worker);
     int64_t deadline = pica__loop_deadline(worker->loop);
+    if (worker->hosted && worker->host.deadline < deadline) {
+        deadline = worker->host.deadline;
+    }
     if (watch) {
         int64_t bound = pica__now() + WATCH_NS;
         deadline = deadline < bound ? deadline : bound;
@@ -369,7 +378,11 @@ static bool obey(pica__worker *worker) {
         atomic_fetch_add_explicit(&rt->stopped, 1, memory_order_acq_rel);
         pica__park_wake(&rt->stopped);
         while (atomic_load_explicit(&rt->phase, memory_order_acquire) == now) {
-            pica__park_wait(&rt->phase, now, INT64_MAX);
+            if (worker->hosted) {
+                pica__worker_to_host(worker);
+            } else {
+                pica__park_wait(&rt->phase, now, INT64_MAX);
+            }
         }
         return obey(worker);
     }
@@ -401,8 +414,12 @@ static void run_own_calls(pica__worker *worker) {
     }
 }
 
-static void worker_loop(pica__worker *worker) {
+void pica__worker_loop(pica__worker *worker) {
     while (obey(worker)) {
+        if (PICA__UNLIKELY(worker->hosted && pica__worker_host_due(worker))) {
+            pica__worker_to_host(worker);
+            continue;
+        }
         bool any = turn(worker);
         if (any) {
             stop_searching(worker, true);
@@ -415,106 +432,4 @@ static void worker_loop(pica__worker *worker) {
         }
     }
     run_own_calls(worker);
-}
-
-PICA__NO_TSAN static void loop_fiber_main(void *arg) {
-    (void)arg;
-    pica__fiber_arrive();
-    pica__worker *worker = pica__self();
-    worker_loop(worker);
-    pica__fiber_switch(worker, &worker->native, NULL, NULL);
-    PICA__UNREACHABLE();
-}
-
-static void pin(pica__worker *worker) {
-    cpu_set_t allowed;
-    if (pica__cpus_allowed(&allowed) != 0) {
-        return;
-    }
-    unsigned count = (unsigned)CPU_COUNT(&allowed);
-    unsigned skip = count == 0 ? 0 : worker->index % count;
-    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-        if (CPU_ISSET(cpu, &allowed) && skip-- == 0) {
-            cpu_set_t one;
-            CPU_ZERO(&one);
-            CPU_SET(cpu, &one);
-            (void)sched_setaffinity(0, sizeof one, &one);
-            return;
-        }
-    }
-}
-
-static int worker_start(pica__worker *worker) {
-    pica_runtime *rt = worker->rt;
-    if (rt->config.pin) {
-        pin(worker);
-    }
-    int rc = pica__engine_create(&worker->loop->engine, &rt->config);
-    if (rc < 0) {
-        return rc;
-    }
-    size_t size = rt->config.stack_size < 256 * 1024 ? 256 * 1024 : rt->config.stack_size;
-    worker->fiber = &worker->native;
-    worker->loop_fiber = pica__fiber_new_sized(size, loop_fiber_main);
-    return worker->loop_fiber == NULL ? -ENOMEM : 0;
-}
-
-/* Until nobody can wake this worker any more: see threads_join. */
-PICA__TSAN_APART static void wait_to_leave(pica_runtime *rt) {
-    uint32_t now;
-    while (((now = atomic_load_explicit(&rt->phase, memory_order_acquire)) & 3) != PICA__ENDING) {
-        pica__park_wait(&rt->phase, now, INT64_MAX); /* one that could not start */
-    }
-    atomic_fetch_add_explicit(&rt->stopped, 1, memory_order_acq_rel);
-    pica__park_wake(&rt->stopped);
-    while (atomic_load_explicit(&rt->phase, memory_order_acquire) == now) {
-        pica__park_wait(&rt->phase, now, INT64_MAX);
-    }
-}
-
-static void worker_end(pica__worker *worker) {
-    if (worker->standing != NULL) {
-        pica__fiber_free(worker, worker->standing);
-        worker->standing = NULL;
-    }
-    if (worker->loop_fiber != NULL) {
-        pica__fiber_free(worker, worker->loop_fiber);
-    }
-    pica__stack_cache_flush(&worker->stacks);
-    if (worker->loop->engine != NULL) {
-        pica__engine_destroy(worker->loop->engine);
-        worker->loop->engine = NULL;
-    }
-    for (struct pica__block *block; (block = block_pop(worker)) != NULL;) {
-        pica__tsan_get(block);
-        pica__free(block, PICA__BLOCK_SIZE);
-    }
-    pica__free(worker->scratch, PICA__SCRATCH_SIZE);
-}
-
-PICA__NO_TSAN void *pica__worker_main(void *arg) {
-    pica__worker *worker = arg;
-    pica_runtime *rt = worker->rt;
-    void *altstack = NULL;
-    pica__self_set(worker);
-    pica__fiber_thread_init(worker);
-    pica__fp_start(worker);
-#if PICA__TSAN
-    worker->tsan = __tsan_get_current_fiber();
-#endif
-    (void)pica__overflow_thread_enter(&altstack);
-    int rc = worker_start(worker);
-    if (rc < 0) {
-        int none = 0;
-        (void)atomic_compare_exchange_strong(&rt->start_error, &none, rc);
-        atomic_fetch_add_explicit(&rt->stopped, 1, memory_order_acq_rel);
-        pica__park_wake(&rt->stopped);
-    } else {
-        pica__fiber_switch(worker, worker->loop_fiber, NULL, NULL);
-    }
-    wait_to_leave(rt);
-    worker_end(worker);
-    pica__overflow_thread_leave(altstack);
-    pica__self_set(NULL);
-    return NULL;
 }

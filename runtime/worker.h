@@ -44,6 +44,8 @@ typedef struct pica__worker {
     unsigned index;
     bool fifo;                /* constant: PICA_ORDER=fifo */
     bool alone;               /* constant: the only worker */
+    bool hosted;              /* constant: runs on the controlling thread (worker_life.c) */
+    bool left;                /* the loop has ended; the controlling thread looks, if hosted */
     bool debug_migrate;       /* constant */
     bool debug_shuffle;       /* constant */
 
@@ -69,6 +71,12 @@ typedef struct pica__worker {
     pthread_t thread;
     struct pica__block *blocks; /* small buffers at hand; owner only */
     unsigned block_count;
+    void *altstack;           /* for the report of an overflow */
+    struct {                  /* what the controlling thread waits for while it lends itself */
+        _Atomic uint32_t *word;
+        uint32_t value;
+        int64_t deadline;     /* ns of pica__now, INT64_MAX: none */
+    } host;
     void **eh_globals;        /* this thread's exception state in libstdc++, NULL without it */
     char *scratch;            /* 64 KiB for reads, made at first use */
     void *tsan;               /* the sanitizer's context of this thread (san.h) */
@@ -103,6 +111,23 @@ typedef struct pica__worker {
 
 /* The thread's start routine; arg is the worker. */
 void *pica__worker_main(void *arg);
+/* Turns until the runtime ends. On the loop fiber. */
+void pica__worker_loop(pica__worker *worker);
+void pica__worker_buffers_free(pica__worker *worker);
+
+/* The controlling thread sleeps until *word is not value any more, or deadline has passed, or for no reason;
+ * and whoever changes the word wakes it (any thread, async-signal-safe). If it hosts a worker, that works
+ * meanwhile. */
+void pica__control_wait(struct pica_runtime *rt, _Atomic uint32_t *word, uint32_t value,
+                        int64_t deadline);
+void pica__control_wake(struct pica_runtime *rt, _Atomic uint32_t *word);
+/* Makes the calling thread the worker's host. Errors as of a worker's start. And ends that, when the loop has
+ * ended (worker->left). */
+int pica__host_begin(pica__worker *worker);
+void pica__host_end(pica__worker *worker);
+/* By a hosted worker's loop: whether its host has something to do, and back to it. */
+bool pica__worker_host_due(const pica__worker *worker);
+void pica__worker_to_host(pica__worker *worker);
 
 /* Puts a suspended task where a worker finds it, once for each suspension. Any thread. */
 void pica__ready(pica_task *task);

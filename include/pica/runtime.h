@@ -42,7 +42,8 @@ struct pica_runtime_options {
 
 /* Makes a runtime, runs fn(arg) as its main task, and ends it as asyncio.run does: when main
  * returns, every other task is cancelled and awaited, then the runtime is closed. The calling
- * thread sleeps meanwhile and is not a worker.
+ * thread sleeps meanwhile and is not a worker; but with one worker, which is not pinned, it is that
+ * worker, and the process needs no other thread.
  * Returns main's result, or the error that prevented the start: -EINVAL (a bad environment
  * variable or option, named in the log), -ENOMEM, -EAGAIN (no thread), -EPERM or -ENOSYS
  * (io_uring is forbidden here), -EDEADLK (called from a task or callback).
