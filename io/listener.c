@@ -38,7 +38,7 @@ struct pica__listener {
     bool start_posted;        /* start_call is on its way */
     pica__call start_call;
     pica__call stop_call;
-    void (*fn)(void *arg, int fd);
+    struct pica__listener_use use;
     void *arg;
     void (*stopped)(void *arg);
     void *stopped_arg;
@@ -70,17 +70,21 @@ static void pause_accepting(struct pica__listener *l, int error) {
     }
 }
 
+static bool may_accept(const struct pica__listener *l) {
+    return l->use.may_accept == NULL || l->use.may_accept(l->arg);
+}
+
 static void finish(struct pica__listener *l) {
     l->finished = true;
     if (l->start_posted) {
         return; /* its call comes back here: the memory must stay until then */
     }
     /* Connections that are established but not accepted would be reset by the close. */
-    while (pica__socket_use(l->socket) == 0) {
+    while (may_accept(l) && pica__socket_use(l->socket) == 0) {
         int fd = pica__sys_accept4(l->socket->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         pica__socket_unuse(l->socket);
         if (fd >= 0) {
-            l->fn(l->arg, fd);
+            l->use.accepted(l->arg, fd);
         } else if (fd != -EINTR && fd != -ECONNABORTED) {
             break;
         }
@@ -98,7 +102,7 @@ static void accept_complete(pica__op *op, int result, bool more) {
     struct pica__listener *l = PICA__CONTAINER_OF(op, struct pica__listener, op);
     if (result >= 0) {
         l->pause_ns = PAUSE_MIN_NS;
-        l->fn(l->arg, result); /* also when stopping: the connection was established */
+        l->use.accepted(l->arg, result); /* also when stopping: the connection was established */
     }
     if (more) {
         return;
@@ -115,6 +119,9 @@ static void accept_complete(pica__op *op, int result, bool more) {
 }
 
 static void arm(struct pica__listener *l) {
+    if (!may_accept(l)) {
+        return; /* until resume */
+    }
     int rc = pica__socket_use(l->socket);
     if (rc < 0) {
         return; /* the socket was closed: stop is to follow */
@@ -185,26 +192,33 @@ static void stop_at_home(pica__call *call) {
         return;
     }
     /* The use stays until refuse_over: a runtime that ends waits for descriptors, not for timers. */
-    if (!refuse_new(socket) ||
+    if (l->use.shared || !refuse_new(socket) ||
         pica__timer_arm(socket->home, &l->refuse, pica__now() + REFUSE_NS) < 0) {
         refuse_over(&l->refuse);
     }
 }
 
-int pica__listener_start(pica_socket *socket, void (*fn)(void *arg, int fd), void *arg) {
+void pica__listener_resume(pica_socket *socket) {
+    struct pica__listener *l = socket->listener;
+    if (l != NULL && !l->stopping && !l->paused && !pica__op_in_flight(&l->op)) {
+        arm(l);
+    }
+}
+
+int pica__listener_start(pica_socket *socket, const struct pica__listener_use *use, void *arg) {
     struct pica__listener *l = pica__zalloc(sizeof *l);
     if (l == NULL) {
         return -ENOMEM;
     }
     l->socket = pica__socket_ref(socket);
     pica__op_init(&l->op, PICA__OP_ACCEPT, socket->fd, accept_complete);
-    l->op.multishot = true;
+    l->op.multishot = use->may_accept == NULL;
     pica__timer_init(&l->pause, pause_over);
     pica__timer_init(&l->refuse, refuse_over);
     l->pause_ns = PAUSE_MIN_NS;
     pica__call_init(&l->start_call, start_at_home);
     pica__call_init(&l->stop_call, stop_at_home);
-    l->fn = fn;
+    l->use = *use;
     l->arg = arg;
     socket->listener = l;
     l->start_posted = true;

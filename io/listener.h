@@ -15,11 +15,20 @@ int pica__listener_open(pica_socket **out, pica_loop *home, const pica_address *
                         const struct pica_listen_options *options, bool reuse_port_later,
                         bool reuse_port);
 
-/* fn(arg, fd) for each connection (fd is the callee's), on the home loop, until stopped. Running out
- * of descriptors or memory pauses accepting, from 5 ms doubling to 1 s, and is logged once per pause
- * series; connections wait in the backlog meanwhile. -ENOMEM. Call on the home loop's thread, or
- * before anybody else knows the socket. */
-int pica__listener_start(pica_socket *listener, void (*fn)(void *arg, int fd), void *arg);
+struct pica__listener_use {
+    void (*accepted)(void *arg, int fd); /* a connection; fd is the callee's */
+    /* Asked before each accept, on the home loop; false: not before pica__listener_resume. NULL: always. */
+    bool (*may_accept)(void *arg);
+    bool shared; /* with other processes: connections in the backlog may be theirs as well */
+};
+
+/* use->accepted(arg, fd) for each connection, on the home loop, until stopped. Running out of descriptors or
+ * memory pauses accepting, from 5 ms doubling to 1 s, and is logged once per pause series; connections
+ * wait in the backlog meanwhile. *use is copied. -ENOMEM. Call on the home loop's thread, or before
+ * anybody else knows the socket. */
+int pica__listener_start(pica_socket *listener, const struct pica__listener_use *use, void *arg);
+/* may_accept may say something else now. On the home loop. */
+void pica__listener_resume(pica_socket *listener);
 /* Takes what the kernel has established already, then ends; stopped(arg) is the last call, on the home
  * loop. Any thread of the runtime. Once. */
 void pica__listener_stop(pica_socket *listener, void (*stopped)(void *arg), void *arg);

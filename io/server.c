@@ -1,10 +1,12 @@
 /*
- * Servers: listeners, placement of connections, their tasks, and the end of all that.
+ * Servers: listeners, start and end. What becomes of connections stands in server_clients.c.
  *
  * Over TCP each loop has a listener of its own. The first is bound without SO_REUSEPORT, so that it
  * fails if anybody else has the port, and is given the option afterwards, so that the others can
  * join it; with port 0 the others take the port that the first got. Over Unix sockets the caller's
- * loop has the only listener.
+ * loop has the only listener, and so has a server with a limit of connections: with several, each would have
+ * to keep a place free for whoever comes to it. It asks before each accept, so what is above the limit
+ * waits in the kernel's backlog.
  *
  * An accepted connection goes to the loop that has the fewest connections of this server, or stays
  * where it was accepted if that is at most one more: choice and count are one step under the lock,
@@ -19,245 +21,57 @@
  *
  * Lock order: the lock, then nothing.
  */
-#include <pica/stream.h>
+#include "io/server.h"
 
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 
-#include <pica/loop.h>
 #include <pica/runtime.h>
-#include <pica/sync.h>
-#include <pica/task.h>
+#include <pica/timeout.h>
 
-#include "io/listener.h"
-#include "io/socket.h"
 #include "runtime/base/alloc.h"
 #include "runtime/base/check.h"
-#include "runtime/base/clock.h"
 #include "runtime/base/compiler.h"
-#include "runtime/base/list.h"
-#include "runtime/base/lock.h"
-#include "runtime/base/log.h"
 #include "runtime/base/sys.h"
-#include "runtime/loop.h"
 
-#define WARN_INTERVAL_NS INT64_C(1000000000)
-
-/* A loop, as this server sees it. */
-struct place {
-    pica_server *server;
-    pica_loop *loop;
-    pica_socket *listener; /* NULL if there is none on this loop, or it was closed */
-    size_t connections;    /* under the lock */
-    int64_t warned;        /* when a dropped connection was logged last; used by the loop only */
-    pica__call closed;     /* runs behind the close of the listener's descriptor */
-};
-
-struct pica_server {
-    _Atomic uint32_t references; /* incremented by holders (relaxed), decremented acq_rel */
-    pica_client_connected handler;
-    void *arg;
-    size_t limit;
-    pica_address address;
-    /* The file of a Unix socket, as it was when we had made it; inode 0: there is none of ours. */
-    dev_t device;
-    ino_t inode;
-
-    pica__lock_t lock;
-    bool closing;     /* under the lock */
-    size_t active;    /* under the lock */
-    pica__link tasks; /* struct entry: connections in the order of their arrival; under the lock */
-    _Atomic size_t connections; /* written under the lock, read by everybody; relaxed */
-    pica_event ended;
-
-    unsigned count;
-    struct place places[];
-};
-
-/* A member of `tasks`: a connection, or a mark that somebody who walks along put there. */
-struct entry {
-    pica__link link;
-    bool mark;
-};
-
-struct connection {
-    struct entry entry;
-    bool cancelled;  /* by cancel_clients, before the task had started; under the server's lock */
-    pica_task *task; /* while it runs, borrowed: the task clears it; under the server's lock */
-    struct place *place;
-    pica_reader *reader;
-    pica_writer *writer;
-};
-
-static size_t server_size(unsigned count) {
-    return sizeof(pica_server) + count * sizeof(struct place);
-}
-
-static void server_ref(pica_server *server) {
+void pica__server_ref(pica_server *server) {
     atomic_fetch_add_explicit(&server->references, 1, memory_order_relaxed);
 }
 
-static void server_unref(pica_server *server) {
+void pica__server_unref(pica_server *server) {
     if (atomic_fetch_sub_explicit(&server->references, 1, memory_order_acq_rel) == 1) {
         PICA__CHECK(server->active == 0 && pica__list_empty(&server->tasks));
-        pica__free(server, server_size(server->count));
+        pica__free(server, pica__server_size(server->count));
     }
 }
 
-/* One listener or connection less. The server may be gone afterwards. */
-static void server_done(pica_server *server) {
+void pica__server_done(pica_server *server) {
     pica__lock(&server->lock);
     bool last = --server->active == 0;
     pica__unlock(&server->lock);
     if (last) {
         pica_event_set(&server->ended);
-        server_unref(server);
-    }
-}
-
-/* --- connections ---------------------------------------------------------------------------- */
-
-/* Chooses the loop for a connection that was accepted at `here`, and counts it there. */
-static struct place *connection_enter(struct connection *connection, struct place *here) {
-    pica_server *server = here->server;
-    pica__lock(&server->lock);
-    struct place *least = here;
-    for (unsigned i = 0; i < server->count; i++) {
-        if (server->places[i].connections < least->connections) {
-            least = &server->places[i];
-        }
-    }
-    struct place *place = here->connections <= least->connections + 1 ? here : least;
-    place->connections++;
-    server->active++;
-    atomic_store_explicit(&server->connections,
-                          atomic_load_explicit(&server->connections, memory_order_relaxed) + 1,
-                          memory_order_relaxed);
-    connection->place = place;
-    pica__list_push_back(&server->tasks, &connection->entry.link);
-    pica__unlock(&server->lock);
-    return place;
-}
-
-/* The opposite of connection_enter; frees the connection. */
-static void connection_leave(struct connection *connection) {
-    struct place *place = connection->place;
-    pica_server *server = place->server;
-    pica__lock(&server->lock);
-    pica__list_remove(&connection->entry.link);
-    place->connections--;
-    atomic_store_explicit(&server->connections,
-                          atomic_load_explicit(&server->connections, memory_order_relaxed) - 1,
-                          memory_order_relaxed);
-    pica__unlock(&server->lock);
-    pica__free(connection, sizeof *connection);
-    server_done(server);
-}
-
-/* When the task has ended, also if it never started. */
-static void connection_end(void *arg) {
-    struct connection *connection = arg;
-    pica_writer_release(connection->writer);
-    connection_leave(connection);
-}
-
-/* After the handler: sends what is pending, then closes. rc: the handler's result. */
-static void connection_finish(struct connection *connection, int rc) {
-    if (rc < 0 && rc != PICA_ECANCELED) {
-        pica__log(PICA_LOG_DEBUG, "a client's handler ended with %s: %s", pica_err_name(rc),
-                  pica_strerror(rc));
-    }
-    pica_writer_close(connection->writer);
-    /* A connection that was told to end sends what the kernel takes at once, and no more: its peer
-     * may never read again, and whoever cancelled would wait for ever. */
-    bool cut = rc == PICA_ECANCELED || pica_task_cancelling(pica_current_task()) > 0;
-    if (cut || pica_writer_wait_closed(connection->writer) == PICA_ECANCELED) {
-        pica_writer_abort(connection->writer);
-    }
-}
-
-static int connection_main(void *arg) {
-    struct connection *connection = arg;
-    pica_server *server = connection->place->server;
-    pica__lock(&server->lock);
-    bool cancelled = connection->cancelled;
-    connection->task = pica_current_task();
-    pica__unlock(&server->lock);
-    int rc = PICA_ECANCELED;
-    if (!cancelled) {
-        rc = server->handler(connection->reader, connection->writer, server->arg);
-    }
-    connection_finish(connection, rc);
-    pica__lock(&server->lock);
-    connection->task = NULL;
-    pica__unlock(&server->lock);
-    return 0;
-}
-
-/* Makes streams and a task of an accepted socket, whose reference it takes over. */
-static int connection_start(struct connection *connection, pica_socket *socket) {
-    struct place *place = connection->place;
-    int rc =
-        pica_open_socket(socket, place->server->limit, &connection->reader, &connection->writer);
-    if (rc < 0) {
-        pica_socket_close(socket);
-        return rc;
-    }
-    struct pica_task_options options = PICA_TASK_OPTIONS_INIT;
-    options.loop = place->loop;
-    options.arg_destroy = connection_end;
-    rc = pica_create_task_opts(NULL, connection_main, connection, &options);
-    if (rc < 0) {
-        pica_writer_release(connection->writer);
-    }
-    return rc;
-}
-
-/* A connection that was accepted is dropped. At most one line a second and loop. */
-static void connection_dropped(struct place *place, int error) {
-    int64_t now = pica__now();
-    if (place->warned == 0 || now - place->warned >= WARN_INTERVAL_NS) {
-        place->warned = now;
-        pica__log(PICA_LOG_WARN, "a connection was dropped: %s", pica_strerror(error));
-    }
-}
-
-/* On the listener's loop: fd is a new connection, ours. What accept itself lacks is the listener's
- * affair. */
-static void on_accept(void *arg, int fd) {
-    struct place *here = arg;
-    struct connection *connection = pica__zalloc(sizeof *connection);
-    if (connection == NULL) {
-        (void)pica__sys_close(fd);
-        connection_dropped(here, -ENOMEM);
-        return;
-    }
-    struct place *place = connection_enter(connection, here);
-    pica_socket *socket;
-    int rc = pica__socket_adopt(&socket, fd, place->loop);
-    if (rc < 0) {
-        (void)pica__sys_close(fd);
-    } else {
-        rc = connection_start(connection, socket);
-    }
-    if (rc < 0) {
-        connection_leave(connection);
-        connection_dropped(here, rc);
+        pica__server_unref(server);
     }
 }
 
 /* --- listeners ------------------------------------------------------------------------------ */
 
 static void on_closed(pica__call *call) {
-    server_done(PICA__CONTAINER_OF(call, struct place, closed)->server);
+    pica__server_done(PICA__CONTAINER_OF(call, struct pica__place, closed)->server);
+}
+
+/* On the listener's loop: a connection has ended, so there may be room for another. */
+static void on_resume(pica__call *call) {
+    struct pica__place *place = PICA__CONTAINER_OF(call, struct pica__place, resume);
+    if (place->listener != NULL) {
+        pica__listener_resume(place->listener);
+    }
+    pica__server_unref(place->server);
 }
 
 /* Once a listener accepts nothing any more. */
 static void on_stopped(void *arg) {
-    struct place *place = arg;
+    struct pica__place *place = arg;
     pica_socket *listener = place->listener;
     place->listener = NULL;
     pica_socket_close(listener);
@@ -269,32 +83,35 @@ static void on_stopped(void *arg) {
 
 /* A runtime that ends closes a server that is still open. */
 static void place_pin(pica__closer *closer) {
-    struct place *place = pica__socket_owner(closer);
-    server_ref(place->server);
+    struct pica__place *place = pica__socket_owner(closer);
+    pica__server_ref(place->server);
 }
 
 static void place_close(pica__closer *closer) {
-    struct place *place = pica__socket_owner(closer);
+    struct pica__place *place = pica__socket_owner(closer);
     pica_server *server = place->server;
     pica_server_close(server);
-    server_unref(server);
+    pica__server_unref(server);
 }
 
 /* Opens the listeners; none accepts yet. */
 static int open_listeners(pica_server *server, const pica_address *address,
-                          const struct pica_listen_options *options, struct place *only) {
+                          const struct pica_listen_options *options, bool reuse_port) {
+    struct pica__place *only = server->only;
     if (only != NULL) {
-        int rc = pica__listener_open(&only->listener, only->loop, address, options, false, false);
+        int rc = pica__listener_open(&only->listener, only->loop, address, options, false,
+                                     reuse_port && address->storage.ss_family != AF_UNIX);
         return rc < 0 ? rc : pica_socket_name(only->listener, &server->address);
     }
-    bool several = server->count > 1;
-    struct place *first = &server->places[0];
-    int rc = pica__listener_open(&first->listener, first->loop, address, options, several, false);
+    bool later = server->count > 1 && !reuse_port;
+    struct pica__place *first = &server->places[0];
+    int rc =
+        pica__listener_open(&first->listener, first->loop, address, options, later, reuse_port);
     if (rc == 0) {
         rc = pica_socket_name(first->listener, &server->address);
     }
     for (unsigned i = 1; i < server->count && rc == 0; i++) {
-        struct place *place = &server->places[i];
+        struct pica__place *place = &server->places[i];
         rc = pica__listener_open(&place->listener, place->loop, &server->address, options, false,
                                  true);
     }
@@ -309,20 +126,25 @@ static int start_listeners(pica_server *server) {
     }
     /* Connections may come, and end, before this returns. */
     server->active = opened;
-    server_ref(server);
+    pica__server_ref(server);
+    const struct pica__listener_use use = {
+        .accepted = pica__server_accept,
+        .may_accept = server->max_connections != 0 ? pica__server_may_accept : NULL,
+        .shared = server->shared,
+    };
     int rc = 0;
     unsigned i = 0;
     for (; i < server->count && rc == 0; i++) {
         if (server->places[i].listener != NULL) {
             pica__socket_own(server->places[i].listener, &server->places[i], place_pin,
                              place_close);
-            rc = pica__listener_start(server->places[i].listener, on_accept, &server->places[i]);
+            rc = pica__listener_start(server->places[i].listener, &use, &server->places[i]);
         }
     }
     if (rc < 0) {
         unsigned failed = i - 1;
         for (i = 0; i < server->count; i++) {
-            struct place *place = &server->places[i];
+            struct pica__place *place = &server->places[i];
             if (place->listener != NULL && i < failed) {
                 pica__listener_stop(place->listener, on_stopped, place);
             } else if (place->listener != NULL) {
@@ -367,7 +189,7 @@ static void remove_file(pica_server *server) {
 static pica_server *server_new(pica_runtime *runtime, pica_client_connected handler, void *arg,
                                size_t limit) {
     unsigned count = pica_runtime_workers(runtime);
-    pica_server *server = pica__zalloc(server_size(count));
+    pica_server *server = pica__zalloc(pica__server_size(count));
     if (server == NULL) {
         return NULL;
     }
@@ -383,34 +205,51 @@ static pica_server *server_new(pica_runtime *runtime, pica_client_connected hand
     for (unsigned i = 0; i < count; i++) {
         server->places[i].server = server;
         server->places[i].loop = pica_runtime_loop(runtime, i);
+        pica__call_init(&server->places[i].resume, on_resume);
     }
     return server;
 }
 
-static int start(pica_server **out, const pica_address *address, bool one_listener,
-                 pica_client_connected handler, void *arg,
-                 const struct pica_server_options *options) {
-    static const struct pica_server_options defaults = PICA_SERVER_OPTIONS_INIT;
-    options = options == NULL ? &defaults : options;
-    if (out == NULL || handler == NULL || options->size != sizeof *options ||
-        options->backlog < 0) {
-        return -EINVAL;
+/* What is set on a listener is inherited by its connections. */
+static void tune_listeners(pica_server *server) {
+    const struct pica__tuning *tuning = &server->tuning;
+    for (unsigned i = 0; i < server->count; i++) {
+        pica_socket *listener = server->places[i].listener;
+        if (listener != NULL && tuning->receive_buffer != 0) {
+            (void)pica_socket_setopt(listener, SOL_SOCKET, SO_RCVBUF, &tuning->receive_buffer,
+                                     sizeof tuning->receive_buffer);
+        }
+        if (listener != NULL && tuning->send_buffer != 0) {
+            (void)pica_socket_setopt(listener, SOL_SOCKET, SO_SNDBUF, &tuning->send_buffer,
+                                     sizeof tuning->send_buffer);
+        }
     }
-    pica_runtime *runtime = pica_current_runtime();
-    pica_loop *here = pica_current_loop();
-    if (runtime == NULL || here == NULL) {
-        return PICA_ENOTASK;
-    }
-    pica_server *server = server_new(runtime, handler, arg, options->limit);
+}
+
+static int options_check(const struct pica_server_options *options) {
+    bool ok = options->size == sizeof *options && options->backlog >= 0 &&
+              options->keepalive >= 0 && options->receive_buffer >= 0 && options->send_buffer >= 0;
+    return ok ? 0 : -EINVAL;
+}
+
+/* A server without listeners; here: the caller's loop. */
+static int prepare(pica_server **out, pica_loop *here, pica_client_connected handler, void *arg,
+                   const struct pica_server_options *options) {
+    pica_server *server = server_new(pica_loop_runtime(here), handler, arg, options->limit);
     if (server == NULL) {
         return -ENOMEM;
     }
-    struct pica_listen_options listen = PICA_LISTEN_OPTIONS_INIT;
-    listen.backlog = options->backlog;
-    listen.unix_mode = options->unix_mode;
-    struct place *only = one_listener ? &server->places[pica_loop_index(here)] : NULL;
-    int rc = open_listeners(server, address, &listen, only);
+    server->max_connections = options->max_connections;
+    server->tuning = (struct pica__tuning){options->delay != 0, options->keepalive,
+                                           options->receive_buffer, options->send_buffer};
+    *out = server;
+    return 0;
+}
+
+/* The listeners are there: runs them. On an error the server is gone, and *out NULL. */
+static int launch(pica_server **out, pica_server *server, int rc) {
     if (rc == 0) {
+        tune_listeners(server);
         note_file(server);
         *out = server;
         rc = start_listeners(server);
@@ -424,9 +263,34 @@ static int start(pica_server **out, const pica_address *address, bool one_listen
     }
     if (rc < 0) {
         *out = NULL;
-        server_unref(server);
+        pica__server_unref(server);
     }
     return rc;
+}
+
+static int start(pica_server **out, const pica_address *address, pica_client_connected handler,
+                 void *arg, const struct pica_server_options *options) {
+    static const struct pica_server_options defaults = PICA_SERVER_OPTIONS_INIT;
+    options = options == NULL ? &defaults : options;
+    if (out == NULL || handler == NULL || options_check(options) < 0) {
+        return -EINVAL;
+    }
+    pica_loop *here = pica_current_loop();
+    if (here == NULL) {
+        return PICA_ENOTASK;
+    }
+    pica_server *server;
+    int rc = prepare(&server, here, handler, arg, options);
+    if (rc < 0) {
+        return rc;
+    }
+    if (address->storage.ss_family == AF_UNIX || options->max_connections != 0) {
+        server->only = &server->places[pica_loop_index(here)];
+    }
+    struct pica_listen_options listen = PICA_LISTEN_OPTIONS_INIT;
+    listen.backlog = options->backlog;
+    listen.unix_mode = options->unix_mode;
+    return launch(out, server, open_listeners(server, address, &listen, options->reuse_port != 0));
 }
 
 int pica_start_server(pica_server **out, const char *host, unsigned port,
@@ -434,14 +298,47 @@ int pica_start_server(pica_server **out, const char *host, unsigned port,
                       const struct pica_server_options *options) {
     pica_address address;
     int rc = pica_address_ip(&address, host, port);
-    return rc < 0 ? rc : start(out, &address, false, handler, arg, options);
+    return rc < 0 ? rc : start(out, &address, handler, arg, options);
 }
 
 int pica_start_unix_server(pica_server **out, const char *path, pica_client_connected handler,
                            void *arg, const struct pica_server_options *options) {
     pica_address address;
     int rc = pica_address_unix(&address, path);
-    return rc < 0 ? rc : start(out, &address, true, handler, arg, options);
+    return rc < 0 ? rc : start(out, &address, handler, arg, options);
+}
+
+int pica_start_server_socket(pica_server **out, pica_socket *listener,
+                             pica_client_connected handler, void *arg,
+                             const struct pica_server_options *options) {
+    static const struct pica_server_options defaults = PICA_SERVER_OPTIONS_INIT;
+    options = options == NULL ? &defaults : options;
+    if (out == NULL || listener == NULL || handler == NULL || options_check(options) < 0) {
+        return -EINVAL;
+    }
+    pica_loop *home = pica__socket_loop(listener);
+    pica_loop *here = pica_current_loop();
+    if (here == NULL) {
+        return PICA_ENOTASK;
+    }
+    pica_server *server;
+    int rc = pica_loop_runtime(home) != pica_loop_runtime(here)
+                 ? -EINVAL
+                 : prepare(&server, here, handler, arg, options);
+    if (rc < 0) {
+        return rc;
+    }
+    server->shared = true;
+    server->only = &server->places[pica_loop_index(home)];
+    rc = pica_socket_name(listener, &server->address);
+    if (rc == 0) {
+        server->only->listener = pica__socket_ref(listener);
+    }
+    rc = launch(out, server, rc);
+    if (rc == 0) {
+        pica__socket_unref(listener); /* ours is the server's now */
+    }
+    return rc;
 }
 
 int pica_server_address(pica_server *server, pica_address *address) {
@@ -463,7 +360,7 @@ void pica_server_close(pica_server *server) {
     /* The caller's reference keeps the server while the loops stop their listeners, each of which
      * may do so at once: nothing of a place is looked at after its stop. */
     for (unsigned i = 0; i < server->count; i++) {
-        struct place *place = &server->places[i];
+        struct pica__place *place = &server->places[i];
         if (place->listener != NULL) {
             pica__listener_stop(place->listener, on_stopped, place);
         }
@@ -471,41 +368,16 @@ void pica_server_close(pica_server *server) {
 }
 
 int pica_server_wait_closed(pica_server *server) {
-    server_ref(server);
+    pica__server_ref(server);
     int rc = pica_event_wait(&server->ended);
-    server_unref(server);
+    pica__server_unref(server);
     return rc;
 }
 
-void pica_server_cancel_clients(pica_server *server) {
-    struct entry here = {.mark = true};
-    struct entry end = {.mark = true};
-    pica__lock(&server->lock);
-    /* Two marks, so that the walk keeps its place while the lock is open, and ends with those who
-     * were there when it began. */
-    pica__list_push_front(&server->tasks, &here.link);
-    pica__list_push_back(&server->tasks, &end.link);
-    while (here.link.next != &end.link) {
-        struct entry *entry = PICA__CONTAINER_OF(here.link.next, struct entry, link);
-        pica__list_remove(&here.link);
-        pica__list_push_front(&entry->link, &here.link);
-        if (entry->mark) {
-            continue;
-        }
-        struct connection *connection = PICA__CONTAINER_OF(entry, struct connection, entry);
-        if (connection->task == NULL) {
-            connection->cancelled = true;
-            continue;
-        }
-        pica_task *task = pica_task_ref(connection->task);
-        pica__unlock(&server->lock);
-        (void)pica_task_cancel(task);
-        pica_task_unref(task);
-        pica__lock(&server->lock);
-    }
-    pica__list_remove(&here.link);
-    pica__list_remove(&end.link);
-    pica__unlock(&server->lock);
+int pica_server_wait_closed_for(pica_server *server, double limit) {
+    pica_timeout timeout;
+    int rc = pica_timeout_enter(&timeout, limit);
+    return rc < 0 ? rc : pica_timeout_exit(&timeout, pica_server_wait_closed(server));
 }
 
 size_t pica_server_connections(const pica_server *server) {
@@ -515,6 +387,6 @@ size_t pica_server_connections(const pica_server *server) {
 void pica_server_release(pica_server *server) {
     if (server != NULL) {
         pica_server_close(server);
-        server_unref(server);
+        pica__server_unref(server);
     }
 }

@@ -48,6 +48,17 @@ PICA_API int pica_connect(pica_socket **out, const pica_address *address);
  * replaced. */
 PICA_API int pica_listen(pica_socket **out, const pica_address *address,
                          const struct pica_listen_options *options);
+/* Makes a handle of a descriptor that somebody else opened, a stream socket, connected or listening, and takes
+ * it over (on success): it becomes non-blocking and close-on-exec. Home is the caller's loop. -ENOTSOCK,
+ * -EBADF, -EINVAL (no stream socket), -ENOMEM. Does not suspend. Runtime. */
+PICA_API int pica_socket_adopt(pica_socket **out, int fd);
+/* Listeners that whoever started this process has opened for it (systemd's protocol: LISTEN_FDS, LISTEN_PID,
+ * descriptors from 3 on): makes handles of at most max of them and returns how many there are, 0 if
+ * none are meant for this process. The variables are removed, so that a second call, or a child, finds
+ * none; the other places of sockets are set to NULL. Errors as pica_socket_adopt, -EINVAL if a variable is no
+ * number: then nothing was taken, but after -ENOMEM what is not NULL. Not while other threads use the
+ * environment. Runtime. */
+PICA_API int pica_listen_fds(pica_socket *sockets[], int max);
 /* Takes the next connection; peer may be NULL. Suspends. Task. PICA_ECLOSED if the listener is
  * closed, PICA_ECANCELED (no connection was taken), -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM. */
 PICA_API int pica_accept(pica_socket *listener, pica_socket **out, pica_address *peer);

@@ -97,8 +97,17 @@ struct pica_server_options {
     int backlog;           /* 0: 1024 */
     size_t limit;          /* of each reader; 0: 64 KiB */
     unsigned unix_mode;    /* permission bits of a Unix socket's file; 0: by umask */
+    /* Connections open at once; 0: no limit. At the limit the server accepts nothing until one has ended;
+     * clients wait in the kernel's backlog. With a limit there is one listener. */
+    size_t max_connections;
+    int reuse_port;        /* not 0: SO_REUSEPORT, so that other processes may listen there, too */
+    int delay;             /* not 0: Nagle's algorithm stays on (TCP_NODELAY is the default) */
+    int keepalive;         /* seconds of silence before TCP probes the peer; 0: never */
+    int receive_buffer;    /* bytes of the kernel's buffers for each connection; 0: the system's */
+    int send_buffer;
 };
-#define PICA_SERVER_OPTIONS_INIT { sizeof(struct pica_server_options), 0, 0, 0 }
+#define PICA_SERVER_OPTIONS_INIT \
+    { sizeof(struct pica_server_options), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Listens and serves: each accepted connection becomes a task on the loop that has the fewest
  * connections of this server. One listener per loop for TCP, one in all for Unix sockets. host as
@@ -110,6 +119,13 @@ PICA_API int pica_start_server(pica_server **out, const char *host, unsigned por
 PICA_API int pica_start_unix_server(pica_server **out, const char *path,
                                     pica_client_connected handler, void *arg,
                                     const struct pica_server_options *options);
+/* The same on a socket that listens already (asyncio's sock=): of pica_listen, or inherited from another process
+ * (pica_listen_fds, pica_socket_adopt). On success its reference is the server's. Other processes may
+ * share it: closing the server leaves their share alone. backlog, unix_mode and reuse_port are not used.
+ * -EINVAL also for a socket of another runtime. */
+PICA_API int pica_start_server_socket(pica_server **out, pica_socket *listener,
+                                      pica_client_connected handler, void *arg,
+                                      const struct pica_server_options *options);
 /* The address that it listens on. */
 PICA_API int pica_server_address(pica_server *server, pica_address *address);
 /* Stops accepting, after taking what the kernel has already established; open connections go on.
@@ -118,8 +134,14 @@ PICA_API void pica_server_close(pica_server *server);
 /* Suspends until the server is closed and all its connections have ended. 0, PICA_ECANCELED.
  * Task. */
 PICA_API int pica_server_wait_closed(pica_server *server);
+/* The same for limit seconds at most: PICA_ETIMEDOUT. PICA_FOREVER: no limit. */
+PICA_API int pica_server_wait_closed_for(pica_server *server, double limit);
 /* Cancels the tasks of all open connections. Does not suspend. Runtime. */
 PICA_API void pica_server_cancel_clients(pica_server *server);
+/* pica_writer_close, or pica_writer_abort, of all connections that are open now: their handlers see the end.
+ * Does not suspend. Runtime. */
+PICA_API void pica_server_close_clients(pica_server *server);
+PICA_API void pica_server_abort_clients(pica_server *server);
 /* Connections now open. */
 PICA_API size_t pica_server_connections(const pica_server *server);
 /* Closes if that was not done and drops the reference; NULL is allowed. Runtime. */
