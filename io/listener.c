@@ -22,12 +22,18 @@
 #include "runtime/base/sys.h"
 
 #define PAUSE_MIN_NS INT64_C(5000000)
+enum { RESCUE_MAX = 64 }; /* connections that one look at a stuck loop's listener takes */
 #define PAUSE_MAX_NS INT64_C(1000000000)
 /* For handshakes that are under way when a listener stops: more than a data centre's round trip. */
 #define REFUSE_NS INT64_C(10000000)
 
 struct pica__listener {
     pica_socket *socket;      /* a reference */
+    pica__rescuer rescuer;    /* other workers accept here while the home loop's is stuck */
+    /* 1 until it finishes, and one for each rescue under way. Added (relaxed) under the lock of the loop's
+     * rescuers, dropped (acq_rel) by finish and by rescues: the last one goes on with the end. */
+    _Atomic uint32_t refs;
+    pica__call rescued_call;
     pica__op op;
     pica__timer pause;
     int64_t pause_ns;         /* of the next pause; back to the minimum with each connection */
@@ -74,11 +80,21 @@ static bool may_accept(const struct pica__listener *l) {
     return l->use.may_accept == NULL || l->use.may_accept(l->arg);
 }
 
+static void finish_last(struct pica__listener *l);
+
 static void finish(struct pica__listener *l) {
     l->finished = true;
     if (l->start_posted) {
         return; /* its call comes back here: the memory must stay until then */
     }
+    pica__rescuer_remove(l->socket->home, &l->rescuer);
+    if (atomic_fetch_sub_explicit(&l->refs, 1, memory_order_acq_rel) == 1) {
+        finish_last(l);
+    } /* else a rescue is under way: it brings us back, by its call */
+}
+
+/* Nobody else knows the listener any more. */
+static void finish_last(struct pica__listener *l) {
     /* Connections that are established but not accepted would be reset by the close. */
     while (may_accept(l) && pica__socket_use(l->socket) == 0) {
         int fd = pica__sys_accept4(l->socket->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -96,6 +112,33 @@ static void finish(struct pica__listener *l) {
     pica__free(l, sizeof *l);
     stopped(arg);
     pica__socket_unref(socket);
+}
+
+/* --- rescue --- */
+
+static void rescue_pin(pica__rescuer *rescuer) {
+    struct pica__listener *l = PICA__CONTAINER_OF(rescuer, struct pica__listener, rescuer);
+    atomic_fetch_add_explicit(&l->refs, 1, memory_order_relaxed);
+}
+
+static void rescued(pica__call *call) {
+    finish_last(PICA__CONTAINER_OF(call, struct pica__listener, rescued_call));
+}
+
+/* On another worker. What the stuck one's ring knows of these connections becomes an accept that finds nothing. */
+static void rescue(pica__rescuer *rescuer) {
+    struct pica__listener *l = PICA__CONTAINER_OF(rescuer, struct pica__listener, rescuer);
+    int fd = 0;
+    for (int n = 0; n < RESCUE_MAX && fd >= 0 && pica__socket_use(l->socket) == 0; n++) {
+        fd = pica__sys_accept4(l->socket->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        pica__socket_unuse(l->socket);
+        if (fd >= 0) {
+            l->use.accepted(l->arg, fd);
+        }
+    }
+    if (atomic_fetch_sub_explicit(&l->refs, 1, memory_order_acq_rel) == 1) {
+        pica__call_soon(l->socket->home, &l->rescued_call);
+    }
 }
 
 static void accept_complete(pica__op *op, int result, bool more) {
@@ -219,6 +262,13 @@ int pica__listener_start(pica_socket *socket, const struct pica__listener_use *u
     pica__call_init(&l->start_call, start_at_home);
     pica__call_init(&l->stop_call, stop_at_home);
     l->use = *use;
+    atomic_init(&l->refs, 1);
+    l->rescuer.pin = rescue_pin;
+    l->rescuer.rescue = rescue;
+    pica__call_init(&l->rescued_call, rescued);
+    if (use->may_accept == NULL) {
+        pica__rescuer_add(socket->home, &l->rescuer);
+    }
     l->arg = arg;
     socket->listener = l;
     l->start_posted = true;

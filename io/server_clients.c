@@ -29,7 +29,8 @@ struct connection {
 };
 
 /* Chooses the loop for a connection that was accepted at `here`, and counts it there. */
-static struct pica__place *connection_enter(struct connection *connection, struct pica__place *here) {
+static struct pica__place *connection_enter(struct connection *connection, struct pica__place *here,
+                                            bool rescued) {
     pica_server *server = here->server;
     pica__lock(&server->lock);
     struct pica__place *least = here;
@@ -38,7 +39,8 @@ static struct pica__place *connection_enter(struct connection *connection, struc
             least = &server->places[i];
         }
     }
-    struct pica__place *place = here->connections <= least->connections + 1 ? here : least;
+    struct pica__place *place =
+        rescued || here->connections <= least->connections + 1 ? here : least;
     place->connections++;
     server->active++;
     atomic_store_explicit(&server->connections,
@@ -166,14 +168,16 @@ static void tune(const struct pica__tuning *tuning, pica_socket *socket) {
 }
 
 void pica__server_accept(void *arg, int fd) {
-    struct pica__place *here = arg;
+    struct pica__place *listener = arg;
+    /* On another loop than the listener's that one is stuck: the connection stays here. */
+    struct pica__place *here = &listener->server->places[pica_loop_index(pica_current_loop())];
     struct connection *connection = pica__zalloc(sizeof *connection);
     if (connection == NULL) {
         (void)pica__sys_close(fd);
         connection_dropped(here, -ENOMEM);
         return;
     }
-    struct pica__place *place = connection_enter(connection, here);
+    struct pica__place *place = connection_enter(connection, here, here != listener);
     pica_socket *socket;
     int rc = pica__socket_adopt(&socket, fd, place->loop);
     if (rc < 0) {

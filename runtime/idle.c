@@ -9,6 +9,9 @@ void pica__idle_init(pica__idle *idle) {
     atomic_init(&idle->searching, 0);
     atomic_init(&idle->sleeping, 0);
     atomic_init(&idle->watched, 0);
+    atomic_init(&idle->steps, 0);
+    atomic_init(&idle->active, 0);
+    atomic_init(&idle->looked, 0);
     pica__lock_init(&idle->lock);
     pica__list_init(&idle->sleepers);
 }

@@ -26,7 +26,10 @@
  * come, so it would have to wake each time); a monitor thread (a process that is idle must not wake).
  *
  * While some worker is awake, one sleeper watches: it sleeps with a bound instead of without, and then
- * looks whether an awake worker is stuck with tasks queued behind it. When all sleep nobody watches.
+ * looks whether an awake worker is stuck, with tasks queued behind it, or clients. It goes on with that for
+ * a while after the last step; later, who wakes and finds that nobody watches wakes a watcher. So a worker
+ * that wakes alone and gets stuck at once is seen too, an idle process does not wake, and a steady
+ * trickle of work pays for one more wake in each tenth of a second, not in each request.
  *
  * Lock: idle.lock guards the list; nothing is taken under it.
  */
@@ -52,6 +55,12 @@ typedef struct pica__idle {
     _Atomic uint32_t sleeping;
     /* 1 while one sleeper watches. Exchanged by sleepers, acq_rel. */
     _Atomic uint32_t watched;
+    /* The sum of all steps when somebody last looked, and when that was seen to grow. Written and read by who
+     * is about to sleep; relaxed: they only say for how long to go on watching. */
+    _Atomic uint64_t steps;
+    _Atomic int64_t active;
+    /* When a watcher last looked. Written and read by watchers; relaxed, as above. */
+    _Atomic int64_t looked;
     pica__lock_t lock;
     pica__link sleepers;      /* pica__worker.idle_link, the last one first: its cache is warm */
 } pica__idle;

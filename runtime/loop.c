@@ -42,6 +42,45 @@ static void close_all(pica__call *call) {
     }
 }
 
+/* --- what others can do in its stead --- */
+
+void pica__rescuer_add(pica_loop *loop, pica__rescuer *rescuer) {
+    pica__lock(&loop->rescuers.lock);
+    pica__list_push_back(&loop->rescuers.list, &rescuer->link);
+    pica__unlock(&loop->rescuers.lock);
+}
+
+void pica__rescuer_remove(pica_loop *loop, pica__rescuer *rescuer) {
+    pica__lock(&loop->rescuers.lock);
+    if (pica__link_linked(&rescuer->link)) {
+        pica__list_remove(&rescuer->link);
+    }
+    pica__unlock(&loop->rescuers.lock);
+}
+
+void pica__loop_rescue(pica_loop *loop) {
+    enum { AT_ONCE = 8 }; /* if there are more, the next look is for others: they take turns */
+    pica__rescuer *pinned[AT_ONCE];
+    unsigned n = 0;
+    pica__lock(&loop->rescuers.lock);
+    while (n < AT_ONCE) {
+        pica__link *first = pica__list_first(&loop->rescuers.list);
+        pica__rescuer *rescuer =
+            first == NULL ? NULL : PICA__CONTAINER_OF(first, pica__rescuer, link);
+        if (rescuer == NULL || (n > 0 && rescuer == pinned[0])) {
+            break;
+        }
+        pica__list_remove(first);
+        pica__list_push_back(&loop->rescuers.list, first);
+        rescuer->pin(rescuer);
+        pinned[n++] = rescuer;
+    }
+    pica__unlock(&loop->rescuers.lock);
+    for (unsigned i = 0; i < n; i++) {
+        pinned[i]->rescue(pinned[i]);
+    }
+}
+
 int pica__loop_init(pica_loop *loop, pica_runtime *rt, unsigned index) {
     loop->rt = rt;
     loop->index = index;
@@ -61,6 +100,8 @@ int pica__loop_init(pica_loop *loop, pica_runtime *rt, unsigned index) {
     pica__lock_init(&loop->closers.lock);
     pica__list_init(&loop->closers.list);
     pica__call_init(&loop->close_call, close_all);
+    pica__lock_init(&loop->rescuers.lock);
+    pica__list_init(&loop->rescuers.list);
     atomic_init(&loop->objects, 0);
     return 0;
 }

@@ -51,6 +51,15 @@ typedef struct pica__closer {
     void (*close)(struct pica__closer *closer);
 } pica__closer;
 
+/* Something of a loop that another worker can do in its stead while the loop's own is stuck in a computation.
+ * pin is called under the list's lock and keeps the object; rescue, called next without the lock, on
+ * another worker's loop fiber, lets go of it. */
+typedef struct pica__rescuer {
+    pica__link link;
+    void (*pin)(struct pica__rescuer *rescuer);
+    void (*rescue)(struct pica__rescuer *rescuer);
+} pica__rescuer;
+
 struct pica_loop {
     struct pica_runtime *rt;
     unsigned index;
@@ -84,6 +93,10 @@ struct pica_loop {
         pica__link list;     /* pica__closer.link */
     } closers;
     pica__call close_call;   /* runs them, once */
+    struct {
+        pica__lock_t lock;
+        pica__link list;     /* pica__rescuer.link */
+    } rescuers;
     /* Task objects at home here, also ended ones that somebody still refers to: they look at the
      * loop when they go. Added relaxed; subtracted by whoever drops the last reference to one, and
      * marked by close with PICA__OBJECTS_CLOSED, both acq_rel: who brings it to the mark alone gives the
@@ -100,6 +113,12 @@ void pica__loop_fini(pica_loop *loop);
  * nothing. Any thread of the runtime. */
 void pica__closer_add(pica_loop *loop, pica__closer *closer);
 void pica__closer_remove(pica_loop *loop, pica__closer *closer);
+
+/* The list of what can be rescued; any thread of the runtime. Leaving it twice does nothing. */
+void pica__rescuer_add(pica_loop *loop, pica__rescuer *rescuer);
+void pica__rescuer_remove(pica_loop *loop, pica__rescuer *rescuer);
+/* Does it, in the stead of the loop's own worker. */
+void pica__loop_rescue(pica_loop *loop);
 
 /* True on the worker that holds the lease. */
 bool pica__loop_is_mine(const pica_loop *loop);

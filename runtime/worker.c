@@ -30,6 +30,7 @@ enum {
     BLOCKS_MAX = 64     /* small buffers that a worker keeps */
 };
 #define WATCH_NS INT64_C(2000000)
+#define LINGER_NS INT64_C(100000000) /* how long somebody watches after the last step */
 
 /* Both run in the task's context, and unseen by the sanitizer: the links are the worker's, the contents
  * are handed over by pica__tsan_give and _get. */
@@ -222,7 +223,7 @@ static uintptr_t steal(pica__worker *worker, size_t worth) {
     return 0;
 }
 
-/* What a watcher looks for: a worker that made no step since the last look, with tasks behind it. */
+/* What a watcher looks for: a worker that made no step since the last look. What is behind it is taken. */
 static uintptr_t steal_from_stuck(pica__worker *worker) {
     pica_runtime *rt = worker->rt;
     uintptr_t entry = 0;
@@ -232,8 +233,9 @@ static uintptr_t steal_from_stuck(pica__worker *worker) {
         bool stuck = steps == worker->seen_steps[i] &&
                      atomic_load_explicit(&victim->sleep, memory_order_relaxed) == PICA__AWAKE;
         worker->seen_steps[i] = steps;
-        if (victim != worker && stuck && entry == 0) {
-            entry = steal_from(worker, victim, true);
+        if (victim != worker && stuck) {
+            pica__loop_rescue(victim->loop);
+            entry = entry == 0 ? steal_from(worker, victim, true) : entry;
         }
     }
     return entry;
@@ -305,12 +307,40 @@ static bool anything(pica__worker *worker) {
     return false;
 }
 
-/* While others are awake, one sleeper sleeps with a bound. */
+/* Whether anybody made a step within the last LINGER_NS, as far as those saw who came here. */
+static bool active_lately(pica_runtime *rt) {
+    uint64_t steps = 0;
+    for (unsigned i = 0; i < rt->workers; i++) {
+        steps += atomic_load_explicit(&rt->worker[i].steps, memory_order_relaxed);
+    }
+    int64_t now = pica__now();
+    if (steps != atomic_load_explicit(&rt->idle.steps, memory_order_relaxed)) {
+        atomic_store_explicit(&rt->idle.steps, steps, memory_order_relaxed);
+        atomic_store_explicit(&rt->idle.active, now, memory_order_relaxed);
+        return true;
+    }
+    return now - atomic_load_explicit(&rt->idle.active, memory_order_relaxed) < LINGER_NS;
+}
+
+/* While others are awake, and for a while after, one sleeper sleeps with a bound. */
 static bool begin_watch(pica__worker *worker) {
     pica__idle *idle = &worker->rt->idle;
     return worker->rt->workers > 1 && !worker->fifo &&
-           atomic_load_explicit(&idle->sleeping, memory_order_relaxed) < worker->rt->workers &&
+           atomic_load_explicit(&idle->watched, memory_order_relaxed) == 0 &&
+           (atomic_load_explicit(&idle->sleeping, memory_order_relaxed) < worker->rt->workers ||
+            active_lately(worker->rt)) &&
            atomic_exchange_explicit(&idle->watched, 1, memory_order_acq_rel) == 0;
+}
+
+/* Whether a watcher that is back looks after the others. One that is kept busy by its own I/O looks, too. */
+static bool look_is_due(pica_runtime *rt, int delivered) {
+    int64_t now = pica__now();
+    bool due = delivered == 0 ||
+               now - atomic_load_explicit(&rt->idle.looked, memory_order_relaxed) >= WATCH_NS;
+    if (due) {
+        atomic_store_explicit(&rt->idle.looked, now, memory_order_relaxed);
+    }
+    return due;
 }
 
 static void park(pica__worker *worker) {
@@ -351,7 +381,11 @@ static void park(pica__worker *worker) {
     if (pica__idle_leave(worker)) {
         worker->searching = true;
     }
-    if (watch && delivered == 0) {
+    if (delivered > 0 && !watch && rt->workers > 1 && !worker->fifo &&
+        atomic_load_explicit(&rt->idle.watched, memory_order_relaxed) == 0) {
+        pica__idle_notify(rt); /* somebody must look after us, should this be something long */
+    }
+    if (watch && look_is_due(rt, delivered)) {
         worker->budget = TURN_STEPS;
         uintptr_t entry = steal_from_stuck(worker);
         if (entry != 0) {

@@ -1,0 +1,80 @@
+/* A worker that computes for a long time does not hold back who connects to its loop's listener: others accept. */
+#include "tests/support/stream_pair.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum { CLIENTS = 24 };
+static atomic_bool computing, computed;
+static atomic_int answered; /* while it computed */
+
+static int handler(pica_reader *reader, pica_writer *writer, void *arg) {
+    char byte;
+    (void)arg;
+    if (pica_reader_read(reader, &byte, 1) != 1) {
+        return 0;
+    }
+    if (byte == 'c') {
+        atomic_store(&computing, true);
+        double end = pica_time() + 1.5;
+        while (pica_time() < end) {
+        }
+        atomic_store(&computed, true);
+    }
+    return pica_writer_write(writer, &byte, 1);
+}
+
+static int connect_plain(const struct sockaddr_in *to) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    PT_REQUIRE(fd >= 0 && connect(fd, (const struct sockaddr *)to, sizeof *to) == 0);
+    return fd;
+}
+
+static void *clients(void *arg) {
+    const struct sockaddr_in *to = arg;
+    char byte = 'c';
+    int busy = connect_plain(to);
+    PT_EQ(send(busy, &byte, 1, MSG_NOSIGNAL), 1);
+    while (!atomic_load(&computing)) {
+        const struct timespec pause = {0, 1000000};
+        nanosleep(&pause, NULL);
+    }
+    /* One after the other; about half of them come to the stuck loop's listener if there are two. */
+    for (int i = 0; i < CLIENTS; i++) {
+        byte = 'x';
+        int fd = connect_plain(to);
+        PT_EQ(send(fd, &byte, 1, MSG_NOSIGNAL), 1);
+        PT_EQ(recv(fd, &byte, 1, 0), 1);
+        atomic_fetch_add(&answered, !atomic_load(&computed));
+        close(fd);
+    }
+    PT_EQ(recv(busy, &byte, 1, 0), 1);
+    close(busy);
+    return NULL;
+}
+
+TASK_TEST(clients_of_a_stuck_loop) {
+    pica_server *server;
+    pica_address address;
+    pthread_t thread;
+    (void)arg;
+    if (pica_runtime_workers(pica_current_runtime()) < 2) {
+        PT_SKIP("nobody else is there");
+    }
+    PT_REQUIRE(pica_start_server(&server, "127.0.0.1", 0, handler, NULL, NULL) == 0);
+    PT_REQUIRE(pica_server_address(server, &address) == 0);
+    PT_REQUIRE(pthread_create(&thread, NULL, clients, &address.storage) == 0);
+    while (!atomic_load(&computed)) {
+        PT_EQ(pica_sleep(0.05), 0);
+    }
+    pica_server_close(server);
+    PT_EQ(pica_server_wait_closed(server), 0);
+    pica_server_release(server);
+    PT_EQ(pthread_join(thread, NULL), 0);
+    PT_EQ(atomic_load(&answered), CLIENTS);
+    return 0;
+}
+
+PT_MAIN()
