@@ -266,12 +266,12 @@ int pica__listener_start(pica_socket *socket, const struct pica__listener_use *u
     l->rescuer.pin = rescue_pin;
     l->rescuer.rescue = rescue;
     pica__call_init(&l->rescued_call, rescued);
-    if (use->may_accept == NULL) {
-        pica__rescuer_add(socket->home, &l->rescuer);
-    }
     l->arg = arg;
     socket->listener = l;
     l->start_posted = true;
+    if (use->may_accept == NULL) {
+        pica__rescuer_add(socket->home, &l->rescuer); /* from here on others may accept */
+    }
     pica__call_soon(socket->home, &l->start_call);
     return 0;
 }

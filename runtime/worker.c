@@ -80,7 +80,7 @@ void pica__worker_buffers_free(pica__worker *worker) {
     pica__free(worker->scratch, PICA__SCRATCH_SIZE);
 }
 
-char *pica__worker_scratch(pica__worker *worker) {
+PICA__NO_TSAN char *pica__worker_scratch(pica__worker *worker) {
     if (worker->scratch == NULL) {
         worker->scratch = pica__alloc(PICA__SCRATCH_SIZE);
     }

@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 
 enum { CLIENTS = 24 };
-static atomic_bool computing, computed;
+static atomic_bool computing, finished, computed;
 static atomic_int answered; /* while it computed */
 
 static int handler(pica_reader *reader, pica_writer *writer, void *arg) {
@@ -18,8 +18,9 @@ static int handler(pica_reader *reader, pica_writer *writer, void *arg) {
     }
     if (byte == 'c') {
         atomic_store(&computing, true);
-        double end = pica_time() + 1.5;
-        while (pica_time() < end) {
+        /* Until all have been answered: for ever, if nobody else accepted. */
+        double end = pica_time() + 15 * pt_time_scale();
+        while (!atomic_load(&finished) && pica_time() < end) {
         }
         atomic_store(&computed, true);
     }
@@ -50,6 +51,7 @@ static void *clients(void *arg) {
         atomic_fetch_add(&answered, !atomic_load(&computed));
         close(fd);
     }
+    atomic_store(&finished, true);
     PT_EQ(recv(busy, &byte, 1, 0), 1);
     close(busy);
     return NULL;
@@ -66,7 +68,7 @@ TASK_TEST(clients_of_a_stuck_loop) {
     PT_REQUIRE(pica_start_server(&server, "127.0.0.1", 0, handler, NULL, NULL) == 0);
     PT_REQUIRE(pica_server_address(server, &address) == 0);
     PT_REQUIRE(pthread_create(&thread, NULL, clients, &address.storage) == 0);
-    while (!atomic_load(&computed)) {
+    while (!atomic_load(&finished)) {
         PT_EQ(pica_sleep(0.05), 0);
     }
     pica_server_close(server);
