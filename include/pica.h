@@ -15,5 +15,6 @@
 #include <pica/net.h>
 #include <pica/stream.h>
 #include <pica/executor.h>
+#include <pica/names.h>
 
 #endif
