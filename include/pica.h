@@ -14,5 +14,7 @@
 #include <pica/sync.h>
 #include <pica/net.h>
 #include <pica/stream.h>
+#include <pica/executor.h>
+#include <pica/names.h>
 
 #endif

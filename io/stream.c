@@ -4,6 +4,7 @@
  */
 #include "io/stream.h"
 
+#include <pica/names.h>
 #include <pica/stream.h>
 
 #include "io/socket.h"
@@ -60,10 +61,9 @@ int pica_open_socket(pica_socket *socket, size_t limit, pica_reader **reader,
     return 0;
 }
 
-static int open_address(const pica_address *address, size_t limit, pica_reader **reader,
-                        pica_writer **writer) {
-    pica_socket *socket;
-    int rc = pica_connect(&socket, address);
+/* Takes over the socket that was connected, if rc says that it was. */
+static int open_connected(int rc, pica_socket *socket, size_t limit, pica_reader **reader,
+                          pica_writer **writer) {
     if (rc < 0) {
         return rc;
     }
@@ -76,13 +76,12 @@ static int open_address(const pica_address *address, size_t limit, pica_reader *
 
 int pica_open_connection(const char *host, unsigned port, size_t limit, pica_reader **reader,
                          pica_writer **writer) {
-    /* No host means "all interfaces" for an address, which is nothing to connect to. */
-    if (host == NULL || *host == '\0' || reader == NULL || writer == NULL) {
+    if (reader == NULL || writer == NULL) {
         return -EINVAL;
     }
-    pica_address address;
-    int rc = pica_address_ip(&address, host, port);
-    return rc < 0 ? rc : open_address(&address, limit, reader, writer);
+    pica_socket *socket = NULL;
+    int rc = pica_connect_host(&socket, host, port, NULL);
+    return open_connected(rc, socket, limit, reader, writer);
 }
 
 int pica_open_unix_connection(const char *path, size_t limit, pica_reader **reader,
@@ -91,8 +90,10 @@ int pica_open_unix_connection(const char *path, size_t limit, pica_reader **read
         return -EINVAL;
     }
     pica_address address;
+    pica_socket *socket = NULL;
     int rc = pica_address_unix(&address, path);
-    return rc < 0 ? rc : open_address(&address, limit, reader, writer);
+    rc = rc < 0 ? rc : pica_connect(&socket, &address);
+    return open_connected(rc, socket, limit, reader, writer);
 }
 
 pica_socket *pica_writer_socket(pica_writer *writer) {

@@ -20,6 +20,7 @@
 #include "runtime/base/list.h"
 #include "runtime/base/lock.h"
 #include "runtime/base/stack.h"
+#include "runtime/executor.h"
 #include "runtime/idle.h"
 #include "runtime/san.h"
 #include "runtime/worker.h"
@@ -86,6 +87,8 @@ struct pica_runtime {
     /* Shares in the memory of a runtime that was closed: one for each loop that still has task objects,
      * and close's own. Set by close, subtracted (acq_rel) by who gives one back; the last frees. */
     _Atomic uint64_t shares;
+
+    pica__pools pools;        /* of threads for blocking calls */
 
     pica_task_error_hook task_error;
     void *task_error_ctx;
@@ -159,6 +162,8 @@ void pica__runtime_stack_freed(pica_runtime *rt);
 static inline uint32_t pica__phase(pica_runtime *rt) {
     return atomic_load_explicit(&rt->phase, memory_order_acquire) & 3;
 }
+/* How often this process's line was forked: to be compared with the number of an earlier moment. */
+uint32_t pica__fork_count(void);
 /* 0, or PICA_EFORKED. */
 int pica__runtime_check(const pica_runtime *rt);
 

@@ -34,6 +34,12 @@ static void watch_forks(void) {
     (void)pthread_atfork(NULL, NULL, forked_child);
 }
 
+uint32_t pica__fork_count(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, watch_forks);
+    return atomic_load_explicit(&forks, memory_order_relaxed);
+}
+
 int pica__runtime_check(const pica_runtime *rt) {
     return rt->forks == atomic_load_explicit(&forks, memory_order_relaxed) ? 0 : PICA_EFORKED;
 }
@@ -147,9 +153,7 @@ static int runtime_alloc(pica_runtime **out, const pica__config *config) {
     }
     rt->config = *config;
     rt->workers = config->workers;
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    (void)pthread_once(&once, watch_forks);
-    rt->forks = atomic_load_explicit(&forks, memory_order_relaxed);
+    rt->forks = pica__fork_count();
     pica__idle_init(&rt->idle);
     pica__list_init(&rt->drain.waiters);
     struct pica__stack_config stacks = {
@@ -436,13 +440,12 @@ static uint64_t sockets_left(pica_runtime *rt) {
 }
 
 /* Lets all tasks end that were asked to, then closes what is still open. True if no task is left. */
-static bool drain(pica_runtime *rt) {
+static bool drain(pica_runtime *rt, int64_t deadline) {
     uint32_t run = atomic_load_explicit(&rt->phase, memory_order_relaxed) / 4 + 1;
     phase_set(rt, run, PICA__CLOSING);
     /* Nobody else drains any more: tasks in pica_wait_all_tasks are being cancelled. */
     atomic_store_explicit(&rt->drain_mark, 1, memory_order_seq_cst);
     pica__runtime_cancel_all(rt, NULL);
-    int64_t deadline = pica__now() + CLOSE_GRACE_NS;
     bool drained = drain_wait(rt, pica__runtime_alive, deadline);
     if (sockets_left(rt) != 0) {
         for (unsigned i = 0; i < rt->workers; i++) {
@@ -499,7 +502,9 @@ int pica_close(pica_runtime *rt) {
     if (rc < 0) {
         return rc;
     }
-    bool drained = drain(rt);
+    int64_t deadline = pica__now() + CLOSE_GRACE_NS;
+    bool drained = drain(rt, deadline);
+    pica__pools_end(&rt->pools, deadline); /* before the loops: what runs there may still call them */
     if (!drained) {
         pica__log(PICA_LOG_ERROR, "%llu tasks did not end within %d s of being cancelled: abandoned",
                   (unsigned long long)pica__runtime_alive(rt), (int)(CLOSE_GRACE_NS / 1000000000));

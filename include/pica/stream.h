@@ -12,10 +12,11 @@ typedef struct pica_reader pica_reader;
 typedef struct pica_writer pica_writer;
 typedef struct pica_server pica_server;
 
-/* Connects to a numeric host and port; *reader and *writer belong to each other and to the caller,
- * who ends both with pica_writer_close (and pica_writer_wait_closed). limit: the reader's buffer
- * limit in bytes for readline and readuntil; 0: 64 KiB. Errors as pica_connect, and -EINVAL.
- * Suspends. Task. */
+/* Connects to a port of a host, numeric or a name, by pica_connect_host: of several addresses the first
+ * that answers is taken. *reader and *writer belong to each other and to the caller, who ends both
+ * with pica_writer_close (and pica_writer_wait_closed). limit: the reader's buffer limit in bytes for
+ * readline and readuntil; 0: 64 KiB. Errors as pica_connect_host, and -EINVAL.
+ * pica_open_unix_connection: errors as pica_connect and pica_address_unix. Suspends. Task. */
 PICA_API int pica_open_connection(const char *host, unsigned port, size_t limit,
                                   pica_reader **reader, pica_writer **writer);
 PICA_API int pica_open_unix_connection(const char *path, size_t limit, pica_reader **reader,

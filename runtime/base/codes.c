@@ -1,6 +1,7 @@
 /* Names and texts of result codes, and the version: the parts of <pica/base.h> that need no
  * runtime. */
 #include <pica/base.h>
+#include <pica/names.h>
 
 #include <string.h>
 
@@ -15,6 +16,11 @@ static const struct {
     {PICA_EFORKED, "PICA_EFORKED", "the runtime belongs to the parent of a fork"},
     {PICA_EINCOMPLETE, "PICA_EINCOMPLETE", "the stream ended before enough bytes came"},
     {PICA_ESHUTDOWN, "PICA_ESHUTDOWN", "the queue was shut down"},
+    {PICA_EAI_NONAME, "PICA_EAI_NONAME", "host or service not known"},
+    {PICA_EAI_AGAIN, "PICA_EAI_AGAIN", "no answer from the name server this time"},
+    {PICA_EAI_FAIL, "PICA_EAI_FAIL", "the name server failed"},
+    {PICA_EAI_NODATA, "PICA_EAI_NODATA", "the host has no address of this family"},
+    {PICA_EAI_SERVICE, "PICA_EAI_SERVICE", "the service is not there for this type of socket"},
     {PICA_ECANCELED, "ECANCELED", "cancelled"},
     {PICA_ETIMEDOUT, "ETIMEDOUT", "timed out"},
 };
