@@ -15,5 +15,6 @@
 #include <pica/net.h>
 #include <pica/stream.h>
 #include <pica/poll.h>
+#include <pica/signal.h>
 
 #endif
