@@ -16,5 +16,6 @@
 #include <pica/stream.h>
 #include <pica/poll.h>
 #include <pica/signal.h>
+#include <pica/process.h>
 
 #endif

@@ -254,8 +254,7 @@ int pica__socket_adopt(pica_socket **out, int fd, pica_loop *home) {
     socket->tcp = rc == 0;
     socket->plain = rc == -ENOTSOCK;
     if (socket->plain) {
-        int flags = pica__sys_fcntl(fd, F_GETFL, 0);
-        (void)pica__sys_fcntl(fd, F_SETFL, flags < 0 ? O_NONBLOCK : flags | O_NONBLOCK);
+        (void)pica__sys_fcntl(fd, F_SETFL, pica__sys_fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
     }
     socket->home = home;
     pica__socket_sides_init(socket);

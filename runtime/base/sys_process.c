@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -37,15 +36,6 @@ PICA__NOINLINE int pica__sys_pipe2(int fds[2], int flags) {
 
 PICA__NOINLINE int pica__sys_open(const char *path, int flags) {
     return int_result(open(path, flags));
-}
-
-PICA__NOINLINE int pica__sys_file_mode(int fd, mode_t *mode) {
-    struct stat st;
-    if (fstat(fd, &st) < 0) {
-        return -errno;
-    }
-    *mode = st.st_mode;
-    return 0;
 }
 
 PICA__NOINLINE int pica__sys_pidfd_open(pid_t pid) {

@@ -16,8 +16,6 @@ int pica__sys_sigaction(int signum, const struct sigaction *action, struct sigac
 
 int pica__sys_pipe2(int fds[2], int flags);
 int pica__sys_open(const char *path, int flags);
-/* What kind of file it is: st_mode of fstat. */
-int pica__sys_file_mode(int fd, mode_t *mode);
 
 /* A close-on-exec descriptor of a process. */
 int pica__sys_pidfd_open(pid_t pid);
