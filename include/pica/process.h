@@ -98,7 +98,7 @@ PICA_API int pica_process_communicate(pica_process *process, const void *input, 
 
 /* Gives the handle back; NULL is allowed. Its pipes are closed, stdin after what is pending was sent. The child is
  * left alone, and reaped when it ends. No other call on the handle but pica_process_wait may be under way.
- * Does not suspend. Runtime. */
+ * While its runtime is not closed. Does not suspend. Runtime. */
 PICA_API void pica_process_release(pica_process *process);
 
 PICA_END_DECLS
