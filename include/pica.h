@@ -16,5 +16,8 @@
 #include <pica/stream.h>
 #include <pica/executor.h>
 #include <pica/names.h>
+#include <pica/poll.h>
+#include <pica/signal.h>
+#include <pica/process.h>
 
 #endif

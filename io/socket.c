@@ -1,6 +1,7 @@
 /* Sockets: making, uses, closing, and the calls on them. The rules stand in socket.h. */
 #include "io/socket.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
@@ -248,8 +249,13 @@ int pica__socket_adopt(pica_socket **out, int fd, pica_loop *home) {
     socket->closer.pin = closer_pin;
     socket->closer.close = closer_close;
     socket->fd = fd;
-    int one = 1; /* fails on all but TCP, which alone has such a delay */
-    socket->tcp = pica__sys_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) == 0;
+    int one = 1; /* fails on all but TCP, which alone has such a delay; and says what is no socket */
+    int rc = pica__sys_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    socket->tcp = rc == 0;
+    socket->plain = rc == -ENOTSOCK;
+    if (socket->plain) {
+        (void)pica__sys_fcntl(fd, F_SETFL, pica__sys_fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
+    }
     socket->home = home;
     pica__socket_sides_init(socket);
     atomic_fetch_add_explicit(&home->rt->sockets, 1, memory_order_relaxed);

@@ -72,6 +72,7 @@ struct pica_socket {
     _Atomic uint32_t refs;   /* added relaxed, dropped acq_rel */
     int fd;
     bool tcp;                /* a short read means that the kernel has no more */
+    bool plain;              /* no socket but a pipe or the like: read and write, in non-blocking mode */
     /* Whether home_call is on its way. Exchanged, acq_rel, by who asks the home loop for something, after
      * it said for what, and by home_call before it looks: so it sees, or is sent again. */
     _Atomic bool posted;

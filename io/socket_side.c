@@ -6,7 +6,9 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/relax.h"
+#include "runtime/base/sys.h"
 #include "runtime/base/sys_message.h"
+#include "runtime/base/sys_process.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
 #include "runtime/task.h"
@@ -300,7 +302,9 @@ static ssize_t recv_once(pica_socket *socket, void *buffer, size_t size) {
     }
     ssize_t n;
     do {
-        n = pica__sys_recv(socket->fd, buffer, size, MSG_DONTWAIT);
+        n = PICA__UNLIKELY(socket->plain)
+                ? pica__sys_read(socket->fd, buffer, size)
+                : pica__sys_recv(socket->fd, buffer, size, MSG_DONTWAIT);
     } while (n == -EINTR);
     /* TCP: the end and errors set STICKY before they can be missed; so less than asked for means that
      * the kernel has no more, and the next wait needs no try first. (What follows an urgent byte waits
@@ -320,7 +324,9 @@ static ssize_t sendv_once(pica_socket *socket, const struct iovec *buffers, int 
     }
     ssize_t n;
     do {
-        if (count == 1) {
+        if (PICA__UNLIKELY(socket->plain)) {
+            n = pica__sys_writev_quiet(socket->fd, buffers, count);
+        } else if (count == 1) {
             n = pica__sys_send(socket->fd, buffers[0].iov_base, buffers[0].iov_len,
                                MSG_DONTWAIT | MSG_NOSIGNAL);
         } else {

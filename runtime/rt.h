@@ -33,6 +33,7 @@ struct pica_runtime {
     pica__worker *worker;     /* array */
     pica_loop *loop;          /* array, one per worker */
     pica__stack_pool *stacks;
+    bool handle_signals;      /* SIGINT and SIGTERM cancel the main task */
     uint32_t forks;           /* of the process that made it: a forked child may not use it */
 
     /* run * 4 + PAUSED..ENDING. Written by the controlling thread (release), read by workers (acquire); also
@@ -76,7 +77,7 @@ struct pica_runtime {
          * whoever gives a stack back. */
         _Atomic uint32_t count;
     } starved;
-    /* Descriptors held by handles and listeners. Added and subtracted (acq_rel) by whoever opens and
+    /* Descriptors held by handles, listeners, watches (io/poll.c) and processes. Added and subtracted (acq_rel) by whoever opens and
      * closes one; close waits for 0, sleeping on `drained`. */
     _Atomic uint64_t sockets;
     /* Threads, other than the workers, that are just making something runnable here. Added (relaxed)

@@ -14,6 +14,7 @@
 #include "runtime/base/park.h"
 #include "runtime/base/relax.h"
 #include "runtime/handle.h"
+#include "runtime/signal.h"
 #include "runtime/task.h"
 
 /* How long pica_close waits for tasks that were asked to end. */
@@ -56,10 +57,11 @@ static int options_apply(pica__config *config, const struct pica_runtime_options
               (o->stack_size == 0 ||
                (o->stack_size >= 16 * 1024 && o->stack_size <= (size_t)1 << 30)) &&
               o->order >= 0 && o->order <= PICA_ORDER_FIFO && o->affinity >= -1 &&
-              o->affinity <= 1;
+              o->affinity <= 1 && o->handle_signals >= 0 && o->handle_signals <= 1;
     if (!ok) {
         pica__log(PICA_LOG_ERROR, "a field of pica_runtime_options is out of range (workers 1..%u, "
-                                  "ring_entries ..32768, stack_size 16K..1G, order, affinity)",
+                                  "ring_entries ..32768, stack_size 16K..1G, order, affinity, "
+                                  "handle_signals)",
                   PICA__WORKERS_MAX);
         return -EINVAL;
     }
@@ -298,6 +300,7 @@ static int runtime_new(pica_runtime **out, const struct pica_runtime_options *op
     if (options != NULL) {
         rt->task_error = options->task_error;
         rt->task_error_ctx = options->task_error_ctx;
+        rt->handle_signals = options->handle_signals != 0;
     }
     for (unsigned i = 0; i < rt->workers && rc == 0; i++) {
         rc = worker_init(rt, i);
@@ -383,11 +386,18 @@ static void main_done(pica__waiter *waiter, pica_future *future) {
 
 static int run_main(pica_runtime *rt, pica_fn fn, void *arg) {
     pica_task *task;
+    struct pica__main_signals signals;
     const struct pica_task_options options = {sizeof options, "main", NULL, 0, 0, NULL};
-    int rc = pica__task_create(&task, &rt->loop[0], fn, arg, &options);
+    int rc = rt->handle_signals ? pica__main_signals_begin(rt, &signals) : 0;
     if (rc < 0) {
         return rc;
     }
+    rc = pica__task_create(&task, &rt->loop[0], fn, arg, &options);
+    if (rc < 0) {
+        pica__main_signals_end(rt);
+        return rc;
+    }
+    signals.task = task;
     struct main_waiter m = {.waiter = {.done = main_done}, .rt = rt};
     if (pica__future_wait(&task->future, &m.waiter)) {
         run_until(rt, &m.done);
@@ -397,6 +407,7 @@ static int run_main(pica_runtime *rt, pica_fn fn, void *arg) {
     } else {
         rc = pica_future_result(&task->future, NULL);
     }
+    pica__main_signals_end(rt);
     pica_task_unref(task);
     return rc;
 }
@@ -505,6 +516,7 @@ int pica_close(pica_runtime *rt) {
     int64_t deadline = pica__now() + CLOSE_GRACE_NS;
     bool drained = drain(rt, deadline);
     pica__pools_end(&rt->pools, deadline); /* before the loops: what runs there may still call them */
+    pica__signals_close(rt); /* they wake workers, which are about to go */
     if (!drained) {
         pica__log(PICA_LOG_ERROR, "%llu tasks did not end within %d s of being cancelled: abandoned",
                   (unsigned long long)pica__runtime_alive(rt), (int)(CLOSE_GRACE_NS / 1000000000));

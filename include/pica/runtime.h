@@ -36,9 +36,14 @@ struct pica_runtime_options {
     pica_log_hook log;         /* process-wide, the last one set holds; default: stderr */
     void *log_ctx;
     const struct pica_allocator *allocator; /* process-wide; must be set before the first use */
+    /* 1: while a main task runs (pica_run, pica_run_until_complete), SIGINT and SIGTERM cancel it, as Ctrl-C does
+     * in asyncio.run: the run returns PICA_ECANCELED, or what main makes of it. The second one ends the
+     * process, by the default disposition. A signal that was ignored or handled when the run began is
+     * left alone; pica_add_signal_handler of the same runtime takes one over. 0: off */
+    int handle_signals;
 };
 #define PICA_RUNTIME_OPTIONS_INIT                                                                 \
-    { sizeof(struct pica_runtime_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL }
+    { sizeof(struct pica_runtime_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, 0 }
 
 /* Makes a runtime, runs fn(arg) as its main task, and ends it as asyncio.run does: when main
  * returns, every other task is cancelled and awaited, then the runtime is closed. The calling
@@ -93,7 +98,7 @@ struct pica_runtime_stats {
     uint64_t stacks_live;   /* task stacks in use or cached by workers */
     uint64_t stacks_idle;   /* task stacks kept for reuse */
     uint64_t operations;    /* engine operations in flight */
-    uint64_t sockets;       /* open socket handles */
+    uint64_t sockets;       /* open socket handles, watched descriptors, child processes */
 };
 /* Fills *stats. 0, or -EINVAL for a wrong size. Any thread, while rt is open. */
 PICA_API int pica_runtime_get_stats(pica_runtime *rt, struct pica_runtime_stats *stats);
