@@ -31,6 +31,16 @@ static int set_int(int fd, int level, int name, int value) {
     return pica__sys_setsockopt(fd, level, name, &value, sizeof value);
 }
 
+/* Groups that others on this machine joined are not heard: Linux would, by default. */
+static void hear_own_groups_only(int fd, int family) {
+    if (family == AF_INET) {
+        (void)set_int(fd, IPPROTO_IP, IP_MULTICAST_ALL, 0);
+    } else if (family == AF_INET6) {
+        (void)set_int(fd, IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0); /* kernels before 4.20 do not know it */
+        (void)set_int(fd, IPPROTO_IP, IP_MULTICAST_ALL, 0);     /* in so far as it hears IPv4 */
+    }
+}
+
 static int set_options(int fd, int family, const struct pica_datagram_options *options) {
     int rc = 0;
     if (options->reuse_addr != 0) {
@@ -89,7 +99,9 @@ static int bind_to(int fd, const pica_address *address) {
 /* fd stays the caller's on failure. */
 static int prepare(int fd, const pica_address *local, const pica_address *remote,
                    const struct pica_datagram_options *options) {
-    int rc = set_options(fd, (local != NULL ? local : remote)->storage.ss_family, options);
+    int family = (local != NULL ? local : remote)->storage.ss_family;
+    hear_own_groups_only(fd, family);
+    int rc = set_options(fd, family, options);
     if (rc == 0 && local != NULL) {
         rc = bind_to(fd, local);
     }

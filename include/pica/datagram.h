@@ -97,10 +97,11 @@ PICA_API int pica_datagram_send_many(pica_datagram_endpoint *endpoint,
 /* The local address; the peer's (-ENOTCONN without one). */
 PICA_API int pica_datagram_name(pica_datagram_endpoint *endpoint, pica_address *address);
 PICA_API int pica_datagram_peer(pica_datagram_endpoint *endpoint, pica_address *address);
-/* Joins and leaves a multicast group on an interface (an index, see if_nametoindex(3); 0: the one that the
- * kernel's routes say, or the scope of an IPv6 address). group's port is not looked at. -EINVAL (no
- * multicast address, or of another family), -EADDRINUSE (joined already), -EADDRNOTAVAIL (not joined),
- * -ENODEV, -ENOBUFS. */
+/* Joins and leaves a multicast group on an interface: an index, see if_nametoindex(3), or 0 for the one that
+ * the kernel's routes say, or the scope of an IPv6 address. group's port is not looked at. An endpoint hears
+ * the groups that it joined (and not, as by Linux's default, all that anybody on the machine joined).
+ * -EINVAL (no multicast address, or of another family), -EADDRINUSE (joined already), -EADDRNOTAVAIL (not
+ * joined), -ENODEV, -ENOBUFS. */
 PICA_API int pica_datagram_join(pica_datagram_endpoint *endpoint, const pica_address *group,
                                 unsigned interface_index);
 PICA_API int pica_datagram_leave(pica_datagram_endpoint *endpoint, const pica_address *group,
