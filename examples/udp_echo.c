@@ -1,9 +1,7 @@
 /* A UDP echo server: what comes goes back to its sender, as far as it fits --size bytes. Each loop has a
  * socket of its own and a task that takes what has come, up to a batch, and sends it back with one call.
  * SIGTERM or SIGINT end it, with exit code 0; a second signal kills.
- *
  *     pica-udp-echo [--host ADDRESS] [--port PORT] [--size BYTES]
- *
  * Prints "listening PORT"; port 0, the default, lets the kernel choose. */
 #include <pica.h>
 
@@ -102,7 +100,9 @@ static int serve(pica_datagram_endpoint **endpoints, unsigned n) {
     }
     for (unsigned i = 0; i < n; i++) {
         pica_datagram_close(endpoints[i]);
-        rc = rc < 0 ? rc : pica_join(tasks[i], NULL);
+        int ended = tasks[i] == NULL ? 0 : pica_join(tasks[i], NULL);
+        rc = rc < 0 ? rc : ended;
+        pica_datagram_release(endpoints[i]);
     }
     return rc;
 }

@@ -167,16 +167,18 @@ int pica_datagram_open(pica_datagram_endpoint **out, const pica_address *local,
 }
 
 void pica_datagram_close(pica_datagram_endpoint *endpoint) {
-    if (endpoint == NULL) {
-        return;
-    }
     pica_socket *socket = pica__datagram_socket(endpoint);
-    /* With a use the endpoint stays. There is none if the runtime has ended: only the memory is left. */
-    bool open = pica__socket_begin(socket, 0) == 0;
-    pica_socket_close(socket);
-    if (open) {
+    if (pica__socket_begin(socket, 0) == 0) { /* else it is closed, maybe with its runtime */
+        pica_socket_close(pica__socket_ref(socket));
         pica__datagram_turns_closed(endpoint);
         pica__socket_end(socket, 0);
+    }
+}
+
+void pica_datagram_release(pica_datagram_endpoint *endpoint) {
+    if (endpoint != NULL) {
+        pica_datagram_close(endpoint);
+        pica__socket_unref(pica__datagram_socket(endpoint));
     }
 }
 

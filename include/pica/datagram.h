@@ -35,18 +35,21 @@ enum { PICA_DATAGRAM_TRUNCATED = 1 };
  * first send. remote: the only peer, to which sends go without an address and from which alone is
  * received; NULL: any. At least one of them; both of one family; both are copied. options may be NULL. A
  * Unix socket file at local that nobody has open any more is replaced; whoever opened an endpoint on a file
- * removes it. *out gets a reference, released by pica_datagram_close. Does not suspend. Runtime.
+ * removes it. *out gets a reference, dropped by pica_datagram_release. Does not suspend. Runtime.
  * Errors: -EINVAL (options, addresses), PICA_ENOTASK outside a runtime, -EADDRINUSE, -EADDRNOTAVAIL,
  * -EACCES, -EAFNOSUPPORT, -ENETUNREACH, -ECONNREFUSED (a Unix peer that nobody has open), -EMFILE, -ENFILE,
  * -ENOBUFS, -ENOMEM, and others of bind(2) and connect(2). */
 PICA_API int pica_datagram_open(pica_datagram_endpoint **out, const pica_address *local,
                                 const pica_address *remote,
                                 const struct pica_datagram_options *options);
-/* Ends the endpoint: calls that wait on it return PICA_ECLOSED, then the descriptor is closed. Drops the
- * caller's reference: no other call may begin afterwards. NULL is allowed. Endpoints that are open when the
- * runtime closes are closed by it; their memory goes with this call, which is allowed then too. Does not
- * suspend. Runtime. */
+/* Ends the endpoint: calls that wait on it, and all later ones, return PICA_ECLOSED; then the descriptor is
+ * closed, by the home loop, maybe a little later. A second close does nothing. Endpoints that are open when
+ * the runtime closes are closed by it. Does not suspend. Runtime. */
 PICA_API void pica_datagram_close(pica_datagram_endpoint *endpoint);
+/* Closes the endpoint if it is open, and drops the caller's reference: no other call may begin afterwards, so
+ * where several tasks use an endpoint, close it, await them, and release it then. NULL is allowed. Does not
+ * suspend. Runtime, and any thread once the runtime was closed. */
+PICA_API void pica_datagram_release(pica_datagram_endpoint *endpoint);
 
 /* Receives one datagram: its length, which may be 0. Of one that is longer than size the first size bytes
  * are stored, the whole length is returned all the same, and *flags (may be NULL) has

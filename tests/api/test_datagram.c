@@ -89,9 +89,9 @@ TASK_TEST(ipv4) {
     (void)arg;
     endpoint *a = open_on("127.0.0.1"), *b = open_on("127.0.0.1");
     talk(a, b);
-    pica_datagram_close(a);
-    pica_datagram_close(b);
-    pica_datagram_close(NULL);
+    pica_datagram_release(a);
+    pica_datagram_release(b);
+    pica_datagram_release(NULL);
     return 0;
 }
 
@@ -106,8 +106,8 @@ TASK_TEST(ipv6) {
     PT_REQUIRE(rc == 0);
     b = open_on("::1");
     talk(a, b);
-    pica_datagram_close(a);
-    pica_datagram_close(b);
+    pica_datagram_release(a);
+    pica_datagram_release(b);
     return 0;
 }
 
@@ -125,7 +125,7 @@ TASK_TEST(v6only) {
     pica_address to = ip("127.0.0.1", pica_address_port(&any));
     SEND_TEXT(a, "four", &to);
     expect(both, "four");
-    pica_datagram_close(both);
+    pica_datagram_release(both);
 
     options.v6only = 1;
     any = ip("::", 0);
@@ -134,9 +134,9 @@ TASK_TEST(v6only) {
     /* The port is free for IPv4. */
     to = ip("0.0.0.0", pica_address_port(&any));
     PT_EQ(pica_datagram_open(&both, &to, NULL, NULL), 0);
-    pica_datagram_close(both);
-    pica_datagram_close(six);
-    pica_datagram_close(a);
+    pica_datagram_release(both);
+    pica_datagram_release(six);
+    pica_datagram_release(a);
     return 0;
 }
 
@@ -155,9 +155,9 @@ TASK_TEST(connected) {
     SEND_TEXT(stranger, "strange", &a);
     SEND_TEXT(server, "answer", &a);
     expect(client, "answer");
-    pica_datagram_close(stranger);
-    pica_datagram_close(client);
-    pica_datagram_close(server);
+    pica_datagram_release(stranger);
+    pica_datagram_release(client);
+    pica_datagram_release(server);
     return 0;
 }
 
@@ -184,8 +184,8 @@ TASK_TEST(truncated) {
     (void)arg;
     endpoint *a = open_on("127.0.0.1"), *b = open_on("127.0.0.1");
     truncation(a, b);
-    pica_datagram_close(a);
-    pica_datagram_close(b);
+    pica_datagram_release(a);
+    pica_datagram_release(b);
     return 0;
 }
 
@@ -199,8 +199,8 @@ TASK_TEST(too_long) {
     PT_EQ(pica_datagram_recv(b, big, sizeof big, NULL, NULL), 65507);
     to.length = 3;
     PT_EQ(pica_datagram_send(a, big, 1, &to), -EINVAL);
-    pica_datagram_close(a);
-    pica_datagram_close(b);
+    pica_datagram_release(a);
+    pica_datagram_release(b);
     return 0;
 }
 
@@ -223,7 +223,7 @@ TASK_TEST(refused) {
     PT_EQ(pica_timeout_enter(&t, 0.01), 0);
     PT_EQ(pica_timeout_exit(&t, (int)pica_datagram_recv(lost, &byte, 1, NULL, NULL)),
           PICA_ETIMEDOUT);
-    pica_datagram_close(lost);
+    pica_datagram_release(lost);
     return 0;
 }
 
@@ -261,17 +261,17 @@ TASK_TEST(address_in_use) {
     PT_REQUIRE(pica_datagram_open(&b, &at, NULL, &options) == 0);
     at = name_of(b);
     PT_EQ(pica_datagram_open(&c, &at, NULL, &options), 0);
-    pica_datagram_close(c);
-    pica_datagram_close(b);
-    pica_datagram_close(a);
+    pica_datagram_release(c);
+    pica_datagram_release(b);
+    pica_datagram_release(a);
     options.reuse_port = 0;
     options.reuse_addr = 1;
     at = ip("127.0.0.1", 0);
     PT_REQUIRE(pica_datagram_open(&b, &at, NULL, &options) == 0);
     at = name_of(b);
     PT_EQ(pica_datagram_open(&c, &at, NULL, &options), 0);
-    pica_datagram_close(c);
-    pica_datagram_close(b);
+    pica_datagram_release(c);
+    pica_datagram_release(b);
     return 0;
 }
 
@@ -295,8 +295,8 @@ TASK_TEST(buffer_sizes_and_broadcast) {
     PT_EQ(pica_datagram_send(plain, "x", 1, &all), -EACCES);
     value = pica_datagram_send(e, "x", 1, &all);
     PT_CHECK(value != -EACCES); /* there may be no network to send it to */
-    pica_datagram_close(plain);
-    pica_datagram_close(e);
+    pica_datagram_release(plain);
+    pica_datagram_release(e);
     return 0;
 }
 
@@ -313,7 +313,7 @@ TASK_TEST(no_descriptors) {
     PT_EQ(e == NULL, 1);
     PT_REQUIRE(setrlimit(RLIMIT_NOFILE, &old) == 0);
     PT_EQ(pica_datagram_open(&e, &local, NULL, NULL), 0);
-    pica_datagram_close(e);
+    pica_datagram_release(e);
     return 0;
 }
 
@@ -335,9 +335,9 @@ TASK_TEST(unix_sockets) {
     PT_EQ(from.length, 0);
     PT_EQ(pica_datagram_set_ttl(a, 3), -EINVAL);
     PT_EQ(pica_datagram_join(a, &b_name, 0), -EINVAL);
-    pica_datagram_close(a);
-    pica_datagram_close(b);
-    pica_datagram_close(anonymous);
+    pica_datagram_release(a);
+    pica_datagram_release(b);
+    pica_datagram_release(anonymous);
     return 0;
 }
 
@@ -351,13 +351,13 @@ TASK_TEST(unix_file) {
     PT_REQUIRE(pica_address_unix(&at, path) == 0);
     PT_REQUIRE(pica_datagram_open(&a, &at, NULL, NULL) == 0);
     PT_EQ(pica_datagram_open(&b, &at, NULL, NULL), -EADDRINUSE);
-    pica_datagram_close(a);
+    pica_datagram_release(a);
     int rc;
     while ((rc = pica_datagram_open(&b, &at, NULL, NULL)) == -EADDRINUSE) {
         PT_EQ(pica_yield(), 0); /* the close may be a little later */
     }
     PT_EQ(rc, 0);
-    pica_datagram_close(b);
+    pica_datagram_release(b);
     PT_EQ(unlink(path), 0);
     return 0;
 }
@@ -401,8 +401,8 @@ static void full_queue(bool by_address) {
         PT_EQ(number, i);
     }
     PT_EQ(pica_join(task, NULL), 0);
-    pica_datagram_close(receiver);
-    pica_datagram_close(sender);
+    pica_datagram_release(receiver);
+    pica_datagram_release(sender);
 }
 
 TASK_TEST(sender_waits_for_its_peer) {
@@ -457,7 +457,8 @@ TASK_TEST(senders_in_line) {
     PT_EQ(pica_timeout_enter(&t, 0.005), 0);
     PT_EQ(pica_timeout_exit(&t, (int)pica_datagram_recv(receiver, &number, 4, NULL, NULL)),
           PICA_ETIMEDOUT);
-    pica_datagram_close(receiver);
+    pica_datagram_release(sender);
+    pica_datagram_release(receiver);
     return 0;
 }
 
@@ -517,8 +518,8 @@ TASK_TEST(several_receivers) {
     for (int i = 0; i < NUMBERS; i++) {
         PT_EQ(atomic_load(&counts[i]), 1);
     }
-    pica_datagram_close(sender);
-    pica_datagram_close(e);
+    pica_datagram_release(sender);
+    pica_datagram_release(e);
     return 0;
 }
 
@@ -563,8 +564,8 @@ FIFO_TEST(receivers_in_order) {
         PT_EQ(pica_join(tasks[i], NULL), i == 0 || i == 2 ? PICA_ECANCELED : 0);
     }
     PT_STR_EQ(trace.text, "A ECANCELED C ECANCELED B 1 D 2 E 3");
-    pica_datagram_close(sender);
-    pica_datagram_close(e);
+    pica_datagram_release(sender);
+    pica_datagram_release(e);
     return 0;
 }
 
@@ -583,9 +584,21 @@ TASK_TEST(close_with_waiters) {
     }
     PT_EQ(pica_sleep(0.001), 0);
     pica_datagram_close(e);
+    pica_datagram_close(e);
     for (int i = 0; i < 5; i++) {
         PT_EQ(pica_join(tasks[i], NULL), PICA_ECLOSED);
     }
+    /* And it stays closed. */
+    char byte = 0;
+    pica_address address = ip("127.0.0.1", 9);
+    struct pica_datagram one = {&byte, 1, 1, 0, address};
+    PT_EQ(pica_datagram_recv(e, &byte, 1, NULL, NULL), PICA_ECLOSED);
+    PT_EQ(pica_datagram_send(e, &byte, 1, &address), PICA_ECLOSED);
+    PT_EQ(pica_datagram_recv_many(e, &one, 1), PICA_ECLOSED);
+    PT_EQ(pica_datagram_send_many(e, &one, 1), PICA_ECLOSED);
+    PT_EQ(pica_datagram_name(e, &address), PICA_ECLOSED);
+    PT_EQ(pica_datagram_set_ttl(e, 1), PICA_ECLOSED);
+    pica_datagram_release(e);
     return 0;
 }
 
@@ -620,10 +633,8 @@ TASK_TEST(cancel_storm) {
             int rc = pica_join(tasks[i], NULL);
             PT_CHECK(rc == PICA_ECANCELED || (round % 2 != 0 && rc == PICA_ECLOSED));
         }
-        if (round % 2 == 0) {
-            pica_datagram_close(e);
-        }
-        pica_datagram_close(sender);
+        pica_datagram_release(e);
+        pica_datagram_release(sender);
     }
     return 0;
 }
@@ -646,8 +657,8 @@ TASK_TEST(cancelled_at_entry) {
     SEND_TEXT(sender, "b", NULL);
     expect(e, "a");
     expect(e, "b");
-    pica_datagram_close(sender);
-    pica_datagram_close(e);
+    pica_datagram_release(sender);
+    pica_datagram_release(e);
     return 0;
 }
 
@@ -671,7 +682,7 @@ FIFO_TEST(a_flood_lets_others_run) {
     }
     PT_CHECK(atomic_load(&other_ran));
     PT_EQ(pica_join(task, NULL), 0);
-    pica_datagram_close(e);
+    pica_datagram_release(e);
     return 0;
 }
 
@@ -699,7 +710,7 @@ TASK_TEST(one_for_each_loop) {
         int zero = 0;
         endpoint *client = open_on("127.0.0.1");
         PT_EQ(pica_datagram_send(client, &zero, sizeof zero, &at), 0);
-        pica_datagram_close(client);
+        pica_datagram_release(client);
     }
     while (atomic_load(&counts[0]) < CLIENTS) {
         PT_EQ(pica_yield(), 0);
@@ -707,6 +718,7 @@ TASK_TEST(one_for_each_loop) {
     for (unsigned i = 0; i < workers; i++) {
         pica_datagram_close(e[i]);
         PT_EQ(pica_join(tasks[i], NULL), PICA_ECLOSED);
+        pica_datagram_release(e[i]);
     }
     return 0;
 }
