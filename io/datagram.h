@@ -26,6 +26,7 @@ struct pica_datagram_endpoint {
     int family;            /* constant */
     unsigned streak;       /* receives since the last suspension; by who has the read turn */
     unsigned window;       /* headers that the next batch prepares; by who has the read turn */
+    int error;             /* that came after what a batch had taken; by who has the read turn */
     pica__link readers;    /* lock: the lines */
     pica__link writers;
 };
@@ -38,7 +39,7 @@ static inline pica_socket *pica__datagram_socket(pica_datagram_endpoint *endpoin
 int pica__datagram_read_begin(pica_datagram_endpoint *endpoint);
 /* The turn goes to the next one in line. The endpoint may be gone afterwards. */
 void pica__datagram_read_end(pica_datagram_endpoint *endpoint);
-/* In the read turn, before each try: lets others run now and then. 0 or an error. */
+/* In the read turn, before each try: lets others run now and then, and tells an error that was kept. */
 int pica__datagram_read_pace(pica_datagram_endpoint *endpoint);
 /* In the read turn, after -EAGAIN. 0 or an error. */
 int pica__datagram_read_wait(pica_datagram_endpoint *endpoint);

@@ -4,8 +4,8 @@
  * waits should not have touched more of it than one that does not use batches. Between making and reading
  * them there is no suspension.
  *
- * A receive prepares no more headers than are likely to be used: an endpoint's window grows when a batch
- * filled it and shrinks when one left most of it empty.
+ * A receive prepares no more headers than are likely to be used, an endpoint's window, which grows when a
+ * call filled it and shrinks when one left most of it empty. After a full one it calls again.
  *
  * A batch of receives that comes back short met -EAGAIN, or an error that the kernel keeps for the next
  * call. An error on its way is told by an event, after which the state has STICKY, or is another one; so
@@ -21,7 +21,8 @@
 #include "runtime/task.h"
 #include "runtime/worker.h"
 
-#define WINDOW_MIN 4u
+/* With one a batch could not come back short. */
+#define WINDOW_MIN 2u
 /* Beyond this a batch gains nothing, and other tasks wait too long. */
 #define BATCH_MAX 256u
 
@@ -58,16 +59,38 @@ static void taken(const struct headers *h, unsigned i, struct pica_datagram *dat
     }
 }
 
-/* After a batch of `got` of `asked`. */
+/* After a call that got `got` of `asked`. */
 static void adapt_window(pica_datagram_endpoint *endpoint, unsigned asked, unsigned got) {
     if (got == asked && asked == endpoint->window && asked < BATCH_MAX) {
         endpoint->window *= 2;
-    } else if (got < endpoint->window / 4 && endpoint->window > WINDOW_MIN) {
+    } else if (got <= endpoint->window / 4) {
         endpoint->window /= 2;
     }
 }
 
-/* In the read turn. */
+/* One call. *is_full: there may be more. */
+static int recv_window(pica_datagram_endpoint *endpoint, struct headers *h,
+                       struct pica_datagram *array, unsigned n, bool *is_full) {
+    unsigned asked = n < endpoint->window ? n : endpoint->window;
+    for (unsigned i = 0; i < asked; i++) {
+        prepare(h, i, &array[i], array[i].size, sizeof array[i].address.storage);
+    }
+    int got;
+    do {
+        got = pica__sys_recvmmsg(pica__datagram_socket(endpoint)->fd, h->messages, asked,
+                                 MSG_DONTWAIT | MSG_TRUNC);
+    } while (got == -EINTR);
+    for (int i = 0; i < got; i++) {
+        taken(h, (unsigned)i, &array[i]);
+    }
+    if (got > 0) {
+        adapt_window(endpoint, asked, (unsigned)got);
+    }
+    *is_full = got >= 0 && (unsigned)got == asked;
+    return got;
+}
+
+/* In the read turn. n is not 0. */
 static int recv_batch(pica_datagram_endpoint *endpoint, struct pica_datagram *array, unsigned n) {
     pica_socket *socket = pica__datagram_socket(endpoint);
     uint32_t seen = atomic_load_explicit(&socket->rd.state, memory_order_acquire);
@@ -81,27 +104,24 @@ static int recv_batch(pica_datagram_endpoint *endpoint, struct pica_datagram *ar
     if (endpoint->window == 0) {
         endpoint->window = WINDOW_MIN;
     }
-    unsigned asked = n < endpoint->window ? n : endpoint->window;
-    for (unsigned i = 0; i < asked; i++) {
-        prepare(h, i, &array[i], array[i].size, sizeof array[i].address.storage);
-    }
+    unsigned total = 0;
+    bool is_full;
     int got;
     do {
-        got = pica__sys_recvmmsg(socket->fd, h->messages, asked, MSG_DONTWAIT | MSG_TRUNC);
-    } while (got == -EINTR);
-    for (int i = 0; i < got; i++) {
-        taken(h, (unsigned)i, &array[i]);
-    }
+        got = recv_window(endpoint, h, array + total, n - total, &is_full);
+        total += got > 0 ? (unsigned)got : 0;
+    } while (is_full && total < n && total < BATCH_MAX);
     pica__scratch_done(h);
-    bool is_short = got >= 0 && (unsigned)got < asked && (seen & PICA__SIDE_STICKY) == 0;
-    if (got == -EAGAIN || is_short) {
+    if (got == -EAGAIN || (got > 0 && !is_full && (seen & PICA__SIDE_STICKY) == 0)) {
         socket->rd.drained = seen & ~(uint32_t)PICA__SIDE_LOCKED;
+    } else if (got < 0 && total > 0) {
+        endpoint->error = got;
     }
-    if (got > 0) {
-        adapt_window(endpoint, asked, (unsigned)got);
-        endpoint->streak += (unsigned)got - 1; /* the pace has counted one */
+    if (total == 0) {
+        return got;
     }
-    return got;
+    endpoint->streak += total - 1; /* the pace has counted one */
+    return (int)total;
 }
 
 int pica_datagram_recv_many(pica_datagram_endpoint *endpoint, struct pica_datagram *array,

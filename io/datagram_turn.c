@@ -143,8 +143,13 @@ void pica__datagram_read_end(pica_datagram_endpoint *endpoint) {
 }
 
 int pica__datagram_read_pace(pica_datagram_endpoint *endpoint) {
-    if (PICA__LIKELY(endpoint->streak++ < STREAK)) {
+    int error = endpoint->error;
+    if (PICA__LIKELY(endpoint->streak++ < STREAK && error == 0)) {
         return 0;
+    }
+    if (error != 0) {
+        endpoint->error = 0;
+        return error;
     }
     endpoint->streak = 0;
     int rc = pica_yield();

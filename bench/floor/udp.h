@@ -40,8 +40,9 @@ static inline void udp_make_ring(struct udp_thread *thread) {
     (void)io_uring_register_ring_fd(&thread->ring);
 }
 
-static inline void udp_wait(struct io_uring *ring) {
-    int error = io_uring_submit_and_wait(ring, 1);
+/* Submits what is queued and waits for so many completions. */
+static inline void udp_wait(struct io_uring *ring, unsigned completions) {
+    int error = io_uring_submit_and_wait(ring, completions);
     if (error < 0 && error != -EINTR && error != -EAGAIN && error != -EBUSY) {
         floor_die("io_uring_submit_and_wait", -error);
     }

@@ -74,7 +74,7 @@ static void *serve(void *arg) {
         unsigned head;
         unsigned seen = 0;
         bool armed = true;
-        udp_wait(&thread->ring);
+        udp_wait(&thread->ring, 1);
         io_uring_for_each_cqe(&thread->ring, head, cqe) {
             armed = (cqe->flags & IORING_CQE_F_MORE) != 0;
             seen++;

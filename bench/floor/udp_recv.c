@@ -2,7 +2,8 @@
  * of provided buffers, and SENDMSGs that go out with the next wait.
  *
  * A received buffer holds the kernel's header, the sender's address and the payload. It is sent as it lies,
- * and given back when the send is complete. A RECVMSG that ends, for want of buffers or otherwise, is armed
+ * and given back when the send is complete; since sends complete as they are submitted, the wait is for them
+ * and one completion more, or each round would cost two calls. A RECVMSG that ends, for want of buffers or otherwise, is armed
  * again as soon as one is free. Buffers hold 2 KiB: a datagram that is longer is cut. */
 #include <sys/mman.h>
 
@@ -23,7 +24,8 @@ struct server {
     char *memory;
     struct msghdr receive; /* says how much room the address needs */
     bool receiving;
-    unsigned held; /* buffers that are not in the kernel's hands */
+    unsigned sending; /* sends that go out with the next wait */
+    unsigned held;    /* buffers that are not in the kernel's hands */
     struct sending sends[BUFFERS];
 };
 
@@ -98,6 +100,7 @@ static void received(struct server *server, const struct io_uring_cqe *cqe) {
     struct io_uring_sqe *sqe = udp_sqe(&server->thread->ring);
     io_uring_prep_sendmsg(sqe, server->thread->fd, &sending->header, 0);
     io_uring_sqe_set_data64(sqe, buffer);
+    server->sending++;
 }
 
 static void *serve(void *arg) {
@@ -112,7 +115,8 @@ static void *serve(void *arg) {
         if (!server->receiving && server->held < BUFFERS) {
             receive(server);
         }
-        udp_wait(&server->thread->ring);
+        udp_wait(&server->thread->ring, server->sending + 1);
+        server->sending = 0;
         io_uring_for_each_cqe(&server->thread->ring, head, cqe) {
             if (cqe->user_data == RECEIVE) {
                 received(server, cqe);

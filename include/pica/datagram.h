@@ -81,7 +81,7 @@ struct pica_datagram {
     pica_address address; /* told by receives: the sender; of sends: to whom, length 0: to the peer */
 };
 
-/* Receives as many datagrams as have come, up to n, with one system call; suspends only until there is one.
+/* Receives the datagrams that have come, up to n, with few system calls; suspends only until there is one.
  * Returns how many were filled in, beginning with the first, at least 1 (0 if n is 0). Sets all fields but
  * buffer and size. Errors as pica_datagram_recv, and -ENOMEM (nothing was taken); with an error nothing was
  * taken. Task. */

@@ -221,6 +221,70 @@ static int receive_many(void *arg) {
     return pica_datagram_recv_many(arg, &one, 1);
 }
 
+/* Steps of all tasks while the main task sleeps: others that wait make none. */
+static uint64_t steps_meanwhile(void) {
+    struct pica_runtime_stats before = {.size = sizeof before}, after = {.size = sizeof after};
+    PT_EQ(pica_runtime_get_stats(pica_current_runtime(), &before), 0);
+    PT_EQ(pica_sleep(0.02), 0);
+    PT_EQ(pica_runtime_get_stats(pica_current_runtime(), &after), 0);
+    return after.steps - before.steps;
+}
+
+static int receive_twice(void *arg) {
+    int rc = receive_many(arg);
+    PT_EQ(rc, 1);
+    char byte;
+    return (int)pica_datagram_recv(arg, &byte, 1, NULL, NULL);
+}
+
+static int fills(void *arg) {
+    int rc;
+    do {
+        rc = pica_datagram_send(arg, "x", 1, NULL);
+    } while (rc == 0);
+    return rc;
+}
+
+/* Who waits does not run in circles: neither receivers, in line or not, before and after something came, nor
+ * senders to a full peer. */
+TASK_TEST(waiting_is_idle) {
+    (void)arg;
+    enum { TASKS = 3 };
+    endpoint *e = open_on("127.0.0.1"), *a = open_on("127.0.0.1"), *full, *sender;
+    pica_address to = name_of(e);
+    char name[64];
+    pica_task *tasks[2 * TASKS];
+    for (int i = 0; i < TASKS; i++) {
+        tasks[i] = spawn(receive_twice, e);
+    }
+    PT_EQ(pica_sleep(0.005), 0);
+    PT_CHECK(steps_meanwhile() < 20);
+    for (int i = 0; i < TASKS; i++) {
+        PT_EQ(pica_datagram_send(a, "x", 1, &to), 0);
+    }
+    PT_EQ(pica_sleep(0.005), 0);
+    PT_CHECK(steps_meanwhile() < 20);
+    snprintf(name, sizeof name, "@pica-full-%d", (int)getpid());
+    PT_REQUIRE(pica_address_unix(&to, name) == 0);
+    PT_REQUIRE(pica_datagram_open(&full, &to, NULL, NULL) == 0);
+    PT_REQUIRE(pica_datagram_open(&sender, NULL, &to, NULL) == 0);
+    for (int i = TASKS; i < 2 * TASKS; i++) {
+        tasks[i] = spawn(fills, sender);
+    }
+    PT_EQ(pica_sleep(0.005), 0);
+    PT_CHECK(steps_meanwhile() < 20);
+    pica_datagram_close(e);
+    pica_datagram_close(sender);
+    for (int i = 0; i < 2 * TASKS; i++) {
+        PT_EQ(pica_join(tasks[i], NULL), PICA_ECLOSED);
+    }
+    pica_datagram_release(e);
+    pica_datagram_release(a);
+    pica_datagram_release(sender);
+    pica_datagram_release(full);
+    return 0;
+}
+
 /* Batches and single receives stand in one line. */
 TASK_TEST(batch_in_line) {
     (void)arg;
