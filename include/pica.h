@@ -19,5 +19,6 @@
 #include <pica/poll.h>
 #include <pica/signal.h>
 #include <pica/process.h>
+#include <pica/datagram.h>
 
 #endif

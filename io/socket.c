@@ -22,7 +22,7 @@ void pica__socket_unref(pica_socket *socket) {
     if (socket != NULL &&
         atomic_fetch_sub_explicit(&socket->refs, 1, memory_order_acq_rel) == 1) {
         PICA__CHECK(socket->fd < 0);
-        pica__free(socket, PICA__SOCKET_SIZE);
+        pica__free(socket, PICA__SOCKET_SIZE + (size_t)socket->tail * PICA__CACHELINE);
     }
 }
 
@@ -43,17 +43,37 @@ int pica__socket_begin(pica_socket *socket, uint32_t flag) {
     return 0;
 }
 
+/* The last use of a closed socket has ended. */
+static void used_up(pica_socket *socket) {
+    pica__closer_remove(socket->home, &socket->closer);
+    (void)pica__sys_close(socket->fd);
+    socket->fd = -1;
+    pica_runtime *rt = socket->home->rt;
+    pica__socket_unref(socket);
+    pica__socket_gone(rt);
+}
+
 uint32_t pica__socket_end(pica_socket *socket, uint32_t flag) {
     uint32_t old = atomic_fetch_sub_explicit(&socket->use, PICA__SOCKET_USE + flag,
                                              memory_order_acq_rel);
     PICA__CHECK(old >= PICA__SOCKET_USE);
     if (old / PICA__SOCKET_USE == 1) {
-        pica__closer_remove(socket->home, &socket->closer);
-        (void)pica__sys_close(socket->fd);
-        socket->fd = -1;
-        pica_runtime *rt = socket->home->rt;
-        pica__socket_unref(socket);
-        pica__socket_gone(rt);
+        used_up(socket);
+    }
+    return old;
+}
+
+uint32_t pica__socket_end_unless(pica_socket *socket, uint32_t flag, uint32_t unless) {
+    uint32_t old = atomic_load_explicit(&socket->use, memory_order_relaxed);
+    do {
+        if ((old & unless) != 0) {
+            return old;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(&socket->use, &old,
+                                                    old - PICA__SOCKET_USE - flag,
+                                                    memory_order_acq_rel, memory_order_relaxed));
+    if (old / PICA__SOCKET_USE == 1) {
+        used_up(socket);
     }
     return old;
 }
@@ -240,10 +260,17 @@ void pica__socket_disown(pica_socket *socket) {
 }
 
 int pica__socket_adopt(pica_socket **out, int fd, pica_loop *home) {
-    pica_socket *socket = pica__zalloc(PICA__SOCKET_SIZE);
+    return pica__socket_adopt_tail(out, fd, home, 0);
+}
+
+int pica__socket_adopt_tail(pica_socket **out, int fd, pica_loop *home, size_t size) {
+    size_t lines = (size + PICA__CACHELINE - 1) / PICA__CACHELINE;
+    PICA__CHECK(lines <= UINT8_MAX);
+    pica_socket *socket = pica__zalloc(PICA__SOCKET_SIZE + lines * PICA__CACHELINE);
     if (socket == NULL) {
         return -ENOMEM;
     }
+    socket->tail = (uint8_t)lines;
     atomic_init(&socket->refs, 2);
     atomic_init(&socket->use, PICA__SOCKET_USE);
     socket->closer.pin = closer_pin;

@@ -39,7 +39,9 @@ enum {
     PICA__SOCKET_READING = 2,
     PICA__SOCKET_WRITING = 4,
     PICA__SOCKET_RELEASED = 8, /* the stream over it was given back: nobody may read any more */
-    PICA__SOCKET_USE = 16      /* one use; the count fills the bits from here on */
+    PICA__SOCKET_READERS = 16, /* datagrams: tasks may be waiting for the turn to read, or to write; */
+    PICA__SOCKET_WRITERS = 32, /* see datagram_turn.c */
+    PICA__SOCKET_USE = 64      /* one use; the count fills the bits from here on */
 };
 
 enum {
@@ -77,6 +79,7 @@ struct pica_socket {
      * it said for what, and by home_call before it looks: so it sees, or is sent again. */
     _Atomic bool posted;
     bool close_done;         /* home loop only */
+    uint8_t tail;            /* constant: the size of what lies behind the socket, in cache lines */
     pica_loop *home;
     pica__socket_side rd;
     pica__socket_side wr;
@@ -107,6 +110,15 @@ static inline pica_loop *pica__socket_loop(pica_socket *socket) {
 /* Takes over fd (any blocking mode). One reference for the caller. On -ENOMEM fd stays the
  * caller's. */
 int pica__socket_adopt(pica_socket **out, int fd, pica_loop *home);
+/* The same with size zeroed bytes behind the socket that live as long as it does: at
+ * pica__socket_tail. */
+int pica__socket_adopt_tail(pica_socket **out, int fd, pica_loop *home, size_t size);
+static inline void *pica__socket_tail(pica_socket *socket) {
+    return (char *)socket + PICA__SOCKET_SIZE;
+}
+static inline pica_socket *pica__socket_of_tail(void *tail) {
+    return (pica_socket *)(void *)((char *)tail - PICA__SOCKET_SIZE);
+}
 
 /* One try inside a use, which never suspends: bytes, -EAGAIN (no room now), or another error. Any thread
  * of the runtime. */
@@ -120,6 +132,8 @@ int pica__socket_wait_readable(pica_socket *socket);
  * flag, returns the word as it was before; the socket may be gone then. */
 int pica__socket_begin(pica_socket *socket, uint32_t flag);
 uint32_t pica__socket_end(pica_socket *socket, uint32_t flag);
+/* As pica__socket_end, unless the word has the bit `unless`: then nothing is changed. Returns the word. */
+uint32_t pica__socket_end_unless(pica_socket *socket, uint32_t flag, uint32_t unless);
 /* Inside a use: suspends until a try is worth it, as pica__socket_wait_readable. */
 int pica__socket_wait(pica_socket *socket, pica__socket_side *side);
 
@@ -148,6 +162,9 @@ void pica__socket_on_writable(pica_socket *socket, pica_callback fn, void *arg);
 
 /* After an accept that found nothing: rd.state as read before it. */
 void pica__socket_clear_readable(pica_socket *socket, uint32_t seen);
+
+/* After a send that found no room: wr.state as read before it. */
+void pica__socket_clear_writable(pica_socket *socket, uint32_t seen);
 
 /* Parts of making and closing, for socket.c. */
 void pica__socket_sides_init(pica_socket *socket);

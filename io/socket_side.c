@@ -294,6 +294,10 @@ void pica__socket_clear_readable(pica_socket *socket, uint32_t seen) {
     clear_ready(&socket->rd, seen);
 }
 
+void pica__socket_clear_writable(pica_socket *socket, uint32_t seen) {
+    clear_ready(&socket->wr, seen);
+}
+
 /* With a use. */
 static ssize_t recv_once(pica_socket *socket, void *buffer, size_t size) {
     uint32_t seen = atomic_load_explicit(&socket->rd.state, memory_order_acquire);

@@ -4,7 +4,7 @@
  * that contestants can be compared in short alternating slices while everything stays alive.
  *
  * Commands on stdin, one a line; each is answered by one line of JSON on stdout:
- *   open HOST PORT echo|http CONNECTIONS PIPELINE SIZE   connects; the answer has the "index"
+ *   open HOST PORT echo|http|udp CONNECTIONS PIPELINE SIZE   connects; the answer has the "index"
  *   slice INDEX RATE MS      loads for MS milliseconds, then waits for the answers still due
  *   lockstep INDEX N         N requests on the first connection, one after the other
  *   close INDEX              closes the connections; the index is not used again
@@ -15,6 +15,9 @@
  * under way. Otherwise RATE requests a second are due at even distances, round robin over the
  * connections, whether or not earlier ones were answered, and latency counts from the time a request
  * was due: a server that stalls is charged for the requests that could not be sent meanwhile.
+ *
+ * udp is echo by datagrams: PIPELINE is 1, a connection is a socket with at most one datagram under way. One
+ * that is lost counts as an error, so the connections must be few enough for the server's receive buffer.
  *
  * Every byte that comes back is compared. An echo message is SIZE bytes made from its connection's
  * and its own number, so bytes that are lost, repeated, or another connection's are seen. http
@@ -66,6 +69,7 @@ struct connection {
 struct contestant {
     int epoll; /* -1: closed */
     bool http;
+    bool udp;
     struct sockaddr_in address;
     uint32_t count;
     uint32_t pipeline;
@@ -134,12 +138,12 @@ static bool connect_one(struct connection *connection) {
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                                 .data.ptr = connection};
     int on = 1;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, (contestant->udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return false;
     }
     if (connect(fd, (struct sockaddr *)&contestant->address, sizeof contestant->address) < 0 ||
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0 ||
+        (!contestant->udp && setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0) ||
         fcntl(fd, F_SETFL, O_NONBLOCK) < 0 ||
         epoll_ctl(contestant->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
         close(fd);
@@ -172,6 +176,9 @@ static bool flush(struct connection *connection) {
 }
 
 static bool can_send(const struct connection *connection, uint32_t requests) {
+    if (connection->contestant->udp) {
+        return connection->sent == connection->answered;
+    }
     return connection->unsent_from == connection->unsent_size &&
            connection->sent - connection->answered + requests <= DUE_SLOTS;
 }
@@ -233,7 +240,7 @@ static void take(struct connection *connection, const char *bytes, size_t size, 
     }
 }
 
-/* Reads all there is. False: the connection was dropped. */
+/* Reads all there is; of udp one datagram, since no more can be under way. False: the connection was dropped. */
 static bool receive(struct connection *connection, bool hang_up) {
     for (;;) {
         ssize_t n = recv(connection->fd, scratch, sizeof scratch, MSG_DONTWAIT);
@@ -473,11 +480,12 @@ static void open_command(const char *line) {
     if (contestant_count == CONTESTANTS ||
         sscanf(line, "open %63s %u %7s %u %u %u", host, &port, mode, &count, &pipeline, &size) !=
             6) {
-        fail("open HOST PORT echo|http CONNECTIONS PIPELINE SIZE");
+        fail("open HOST PORT echo|http|udp CONNECTIONS PIPELINE SIZE");
         return;
     }
     struct contestant *contestant = &contestants[contestant_count];
     contestant->http = strcmp(mode, "http") == 0;
+    contestant->udp = strcmp(mode, "udp") == 0;
     contestant->count = count;
     contestant->pipeline = pipeline;
     contestant->size = contestant->http ? sizeof REQUEST - 1 : size;
@@ -485,7 +493,8 @@ static void open_command(const char *line) {
     contestant->address.sin_family = AF_INET;
     contestant->address.sin_port = htons((uint16_t)port);
     if (inet_pton(AF_INET, host, &contestant->address.sin_addr) != 1 || port > 65535 ||
-        count == 0 || pipeline == 0 || pipeline > DUE_SLOTS || contestant->size == 0 ||
+        count == 0 || pipeline == 0 || pipeline > (contestant->udp ? 1 : DUE_SLOTS) ||
+        contestant->size == 0 ||
         contestant->size > MESSAGE_MAX) {
         fail("open: a value is out of range");
     } else if (!do_open(contestant)) {

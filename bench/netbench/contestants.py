@@ -13,6 +13,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 BENCH = os.path.dirname(HERE)
 FLOORS = ("uring_recv", "uring_poll", "epoll")
 NAMES = ("pica",) + FLOORS + ("tokio",)
+WORKLOADS = ("echo", "http", "udp")
+UDP_PROGRAMS = {"pica": "examples/pica-udp-echo", "uring_recv": "bench/pica-floor-udp-recv",
+                "uring_poll": "bench/pica-floor-udp-poll"}
 READY_S = 30
 STOP_S = 10
 ANSWER_S = 2
@@ -40,7 +43,13 @@ def build_tokio(build):
     return None
 
 
+def takes_part(name, workload):
+    return workload != "udp" or name in UDP_PROGRAMS
+
+
 def program(name, workload, build):
+    if workload == "udp":
+        return os.path.join(build, UDP_PROGRAMS[name])
     if name == "pica":
         return os.path.join(build, "examples", "pica-%s-server" % workload)
     if name == "tokio":
@@ -55,7 +64,8 @@ def command(name, workload, threads, build):
     if name == "pica":
         environment["PICA_WORKERS"] = str(threads)
     else:
-        line += ["--threads", str(threads), "--mode", workload]
+        line += ["--threads", str(threads)]
+        line += [] if workload == "udp" else ["--mode", workload]
     return line, environment
 
 

@@ -79,7 +79,7 @@ def print_columns(lines):
 
 
 def title(table):
-    message = "%d bytes" % table["size"] if table["workload"] == "echo" else "GET"
+    message = "GET" if table["workload"] == "http" else "%d bytes" % table["size"]
     threads = table["threads"]
     where = "server on core %s, load on core %s" % (
         ",".join(map(str, table["server_cores"])), table["load_core"])

@@ -47,6 +47,24 @@ PICA__NOINLINE ssize_t pica__sys_send(int fd, const void *buf, size_t n, int fla
 PICA__NOINLINE ssize_t pica__sys_sendmsg(int fd, const struct msghdr *msg, int flags) {
     return long_result(sendmsg(fd, msg, flags));
 }
+
+PICA__NOINLINE ssize_t pica__sys_recvfrom(int fd, void *buf, size_t n, int flags,
+                                          struct sockaddr *from, unsigned *length) {
+    return long_result(recvfrom(fd, buf, n, flags, from, length));
+}
+
+PICA__NOINLINE ssize_t pica__sys_sendto(int fd, const void *buf, size_t n, int flags,
+                                        const struct sockaddr *to, unsigned length) {
+    return long_result(sendto(fd, buf, n, flags, to, length));
+}
+
+PICA__NOINLINE int pica__sys_recvmmsg(int fd, struct mmsghdr *messages, unsigned n, int flags) {
+    return int_result(recvmmsg(fd, messages, n, flags, NULL));
+}
+
+PICA__NOINLINE int pica__sys_sendmmsg(int fd, struct mmsghdr *messages, unsigned n, int flags) {
+    return int_result(sendmmsg(fd, messages, n, flags));
+}
 #endif
 
 PICA__NOINLINE ssize_t pica__sys_recvmsg(int fd, struct msghdr *msg, int flags) {

@@ -16,7 +16,9 @@
 
 #include "runtime/base/compiler.h"
 
+struct mmsghdr;
 struct msghdr;
+struct sockaddr;
 
 #if PICA__TSAN || PICA__ASAN
 
@@ -24,6 +26,12 @@ struct msghdr;
 ssize_t pica__sys_recv(int fd, void *buf, size_t n, int flags);
 ssize_t pica__sys_send(int fd, const void *buf, size_t n, int flags);
 ssize_t pica__sys_sendmsg(int fd, const struct msghdr *msg, int flags);
+ssize_t pica__sys_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *from,
+                           unsigned *length);
+ssize_t pica__sys_sendto(int fd, const void *buf, size_t n, int flags, const struct sockaddr *to,
+                         unsigned length);
+int pica__sys_recvmmsg(int fd, struct mmsghdr *messages, unsigned n, int flags);
+int pica__sys_sendmmsg(int fd, struct mmsghdr *messages, unsigned n, int flags);
 
 #else
 
@@ -66,6 +74,25 @@ static inline ssize_t pica__sys_send(int fd, const void *buf, size_t n, int flag
 
 static inline ssize_t pica__sys_sendmsg(int fd, const struct msghdr *msg, int flags) {
     return pica__kernel(SYS_sendmsg, fd, (long)msg, flags, 0, 0, 0);
+}
+
+/* The lengths are plain unsigned, socklen_t's type, as in sys.h. */
+static inline ssize_t pica__sys_recvfrom(int fd, void *buf, size_t n, int flags,
+                                         struct sockaddr *from, unsigned *length) {
+    return pica__kernel(SYS_recvfrom, fd, (long)buf, (long)n, flags, (long)from, (long)length);
+}
+
+static inline ssize_t pica__sys_sendto(int fd, const void *buf, size_t n, int flags,
+                                       const struct sockaddr *to, unsigned length) {
+    return pica__kernel(SYS_sendto, fd, (long)buf, (long)n, flags, (long)to, (long)length);
+}
+
+static inline int pica__sys_recvmmsg(int fd, struct mmsghdr *messages, unsigned n, int flags) {
+    return (int)pica__kernel(SYS_recvmmsg, fd, (long)messages, n, flags, 0, 0);
+}
+
+static inline int pica__sys_sendmmsg(int fd, struct mmsghdr *messages, unsigned n, int flags) {
+    return (int)pica__kernel(SYS_sendmmsg, fd, (long)messages, n, flags, 0, 0);
 }
 
 #endif
