@@ -292,8 +292,25 @@ void pica__socket_clear_readable(pica_socket *socket, uint32_t seen) {
     clear_ready(&socket->rd, seen);
 }
 
+/* Bytes moved, at the worker on which this thread is: looked up behind the system call, as nothing suspends
+ * here. None: a thread outside, which is not counted. The functions below are marked inline so that they
+ * stay inlined into their callers in spite of the counting: that costs more than the counting itself. */
+static inline void count_received(ssize_t n) {
+    pica__worker *worker = pica__self();
+    if (PICA__LIKELY(worker != NULL)) {
+        pica__count(&worker->stats.received, (uint64_t)n);
+    }
+}
+
+static inline void count_sent(ssize_t n) {
+    pica__worker *worker = pica__self();
+    if (PICA__LIKELY(worker != NULL)) {
+        pica__count(&worker->stats.sent, (uint64_t)n);
+    }
+}
+
 /* With a use. */
-static ssize_t recv_once(pica_socket *socket, void *buffer, size_t size) {
+static inline ssize_t recv_once(pica_socket *socket, void *buffer, size_t size) {
     uint32_t seen = atomic_load_explicit(&socket->rd.state, memory_order_acquire);
     if ((seen & PICA__SIDE_READY) == 0 || seen == socket->rd.drained) {
         return -EAGAIN;
@@ -310,10 +327,13 @@ static ssize_t recv_once(pica_socket *socket, void *buffer, size_t size) {
                          (seen & PICA__SIDE_STICKY) == 0)) {
         socket->rd.drained = seen & ~(uint32_t)PICA__SIDE_LOCKED;
     }
+    if (n > 0) {
+        count_received(n);
+    }
     return n;
 }
 
-static ssize_t sendv_once(pica_socket *socket, const struct iovec *buffers, int count) {
+static inline ssize_t sendv_once(pica_socket *socket, const struct iovec *buffers, int count) {
     uint32_t seen = atomic_load_explicit(&socket->wr.state, memory_order_acquire);
     if ((seen & PICA__SIDE_READY) == 0) {
         return -EAGAIN;
@@ -329,13 +349,15 @@ static ssize_t sendv_once(pica_socket *socket, const struct iovec *buffers, int 
             n = pica__sys_sendmsg(socket->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
         }
     } while (n == -EINTR);
-    if (n == -EAGAIN) {
+    if (PICA__LIKELY(n > 0)) {
+        count_sent(n);
+    } else if (n == -EAGAIN) {
         clear_ready(&socket->wr, seen);
     }
     return n;
 }
 
-ssize_t pica__socket_recv_begun(pica_socket *socket, void *buffer, size_t size) {
+inline ssize_t pica__socket_recv_begun(pica_socket *socket, void *buffer, size_t size) {
     return recv_once(socket, buffer, size);
 }
 
@@ -343,7 +365,7 @@ int pica__socket_wait_begun(pica_socket *socket) {
     return pica__socket_wait(socket, &socket->rd);
 }
 
-ssize_t pica__socket_sendv_begun(pica_socket *socket, const struct iovec *buffers, int count) {
+inline ssize_t pica__socket_sendv_begun(pica_socket *socket, const struct iovec *buffers, int count) {
     return sendv_once(socket, buffers, count);
 }
 
