@@ -227,7 +227,7 @@ static bool wait_commit(pica__wait *wait) {
 /* With a use. */
 int pica__socket_wait(pica_socket *socket, pica__socket_side *side) {
     struct pica__socket_wait w = {
-        .wait = {&wait_ops, pica__current(), NULL, 0},
+        .wait = {&wait_ops, pica__current(), NULL, ~socket->fd},
         .socket = socket,
         .side = side,
     };

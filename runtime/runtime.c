@@ -14,6 +14,7 @@
 #include "runtime/base/park.h"
 #include "runtime/base/relax.h"
 #include "runtime/handle.h"
+#include "runtime/slow.h"
 #include "runtime/task.h"
 
 /* How long pica_close waits for tasks that were asked to end. */
@@ -285,6 +286,9 @@ int pica_runtime_new(pica_runtime **out, const struct pica_runtime_options *opti
         rc = pica__overflow_install();
         if (rc == 0) {
             rc = threads_start(rt);
+            if (rc == 0 && (rc = pica__slow_start(rt)) < 0) {
+                threads_join(rt, rt->workers);
+            }
             if (rc < 0) {
                 pica__overflow_remove();
             }
@@ -294,6 +298,7 @@ int pica_runtime_new(pica_runtime **out, const struct pica_runtime_options *opti
         runtime_free(rt);
         return rc;
     }
+    pica__runtime_list(rt);
     *out = rt;
     return 0;
 }
@@ -482,10 +487,13 @@ int pica_close(pica_runtime *rt) {
         pica__log(PICA_LOG_ERROR, "%llu tasks did not end within %d s of being cancelled: abandoned",
                   (unsigned long long)pica__runtime_alive(rt), (int)(CLOSE_GRACE_NS / 1000000000));
     }
+    pica__slow_stop(rt);
+    pica__runtime_unlist(rt);
     threads_join(rt, rt->workers);
     for (unsigned i = 0; i < rt->workers; i++) {
         loop_drop(&rt->loop[i]);
     }
+    pica__slow_free(rt);
     queues_drop(rt);
     pica__overflow_remove();
     if (drained) {

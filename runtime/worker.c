@@ -19,6 +19,7 @@
 #include "runtime/fpcheck.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
+#include "runtime/slow.h"
 
 #if PICA__TSAN
 #include <sanitizer/tsan_interface.h>
@@ -369,9 +370,11 @@ static bool obey(pica__worker *worker) {
         stop_searching(worker, true);
         atomic_fetch_add_explicit(&rt->stopped, 1, memory_order_acq_rel);
         pica__park_wake(&rt->stopped);
+        atomic_store_explicit(&worker->resting, true, memory_order_relaxed);
         while (atomic_load_explicit(&rt->phase, memory_order_acquire) == now) {
             pica__park_wait(&rt->phase, now, INT64_MAX);
         }
+        atomic_store_explicit(&worker->resting, false, memory_order_relaxed);
         return obey(worker);
     }
     return (now & 3) != PICA__ENDING;
@@ -451,6 +454,7 @@ static int worker_start(pica__worker *worker) {
     if (rt->config.pin) {
         pin(worker);
     }
+    pica__slow_worker_enter(rt);
     int rc = pica__engine_create(&worker->loop->engine, &rt->config);
     if (rc < 0) {
         return rc;
