@@ -292,9 +292,16 @@ void pica__socket_clear_readable(pica_socket *socket, uint32_t seen) {
     clear_ready(&socket->rd, seen);
 }
 
+/* Has gcc, which optimizes across files, inline the tries into readers and writers in spite of the counting; the
+ * calls would cost more than that. (clang does not, and warns.) */
+#if defined(__clang__)
+#define INLINED
+#else
+#define INLINED inline
+#endif
+
 /* Bytes moved, at the worker on which this thread is: looked up behind the system call, as nothing suspends
- * here. None: a thread outside, which is not counted. The functions below are marked inline so that they
- * stay inlined into their callers in spite of the counting: that costs more than the counting itself. */
+ * here. None: a thread outside, which is not counted. */
 static inline void count_received(ssize_t n) {
     pica__worker *worker = pica__self();
     if (PICA__LIKELY(worker != NULL)) {
@@ -357,7 +364,7 @@ static inline ssize_t sendv_once(pica_socket *socket, const struct iovec *buffer
     return n;
 }
 
-inline ssize_t pica__socket_recv_begun(pica_socket *socket, void *buffer, size_t size) {
+INLINED ssize_t pica__socket_recv_begun(pica_socket *socket, void *buffer, size_t size) {
     return recv_once(socket, buffer, size);
 }
 
@@ -365,7 +372,7 @@ int pica__socket_wait_begun(pica_socket *socket) {
     return pica__socket_wait(socket, &socket->rd);
 }
 
-inline ssize_t pica__socket_sendv_begun(pica_socket *socket, const struct iovec *buffers, int count) {
+INLINED ssize_t pica__socket_sendv_begun(pica_socket *socket, const struct iovec *buffers, int count) {
     return sendv_once(socket, buffers, count);
 }
 

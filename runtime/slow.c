@@ -103,9 +103,11 @@ static void take_frames(struct watched *w, const void *context) {
     while (first < n && w->frame[first] != pc) {
         first++;
     }
-    if (first == n) { /* the unwinder does not see through the signal: at least the place itself */
+    if (first == n) { /* not seen through the signal, or it was delivered late: the place, then what there is */
+        n = n < FRAMES_MAX ? n : FRAMES_MAX - 1;
+        memmove(w->frame + 1, w->frame, (size_t)n * sizeof w->frame[0]);
         w->frame[0] = pc;
-        w->frames = 1;
+        w->frames = n + 1;
         return;
     }
     w->frames = n - first;
@@ -115,7 +117,7 @@ static void take_frames(struct watched *w, const void *context) {
 static void answer(pica__worker *worker, struct watched *w, uint32_t asked, const void *context) {
     w->frames = 0;
     if (progress_of(worker) == w->asked_progress) {
-        w->callback = worker->current == NULL;
+        w->callback = pica__current() == NULL;
         pica__namer_ask(w->name, sizeof w->name);
         take_frames(w, context);
     }
@@ -270,15 +272,19 @@ static void *watch(void *arg) {
     for (unsigned i = 0; i < rt->workers; i++) {
         slow->watched[i].since = pica__now();
     }
-    while (atomic_load_explicit(&slow->stop, memory_order_acquire) == 0) {
+    for (;;) {
+        /* Before the look, so that what ended before the end of the runtime is told. */
+        bool last = atomic_load_explicit(&slow->stop, memory_order_acquire) != 0;
         bool fine = false;
         for (unsigned i = 0; i < rt->workers; i++) {
             fine |= look(&slow->watched[i], &rt->worker[i], limit);
         }
+        if (last) {
+            return NULL;
+        }
         int64_t pause = fine && coarse > FINE_NS ? FINE_NS : coarse;
         pica__park_wait(&slow->stop, 0, pica__now() + pause);
     }
-    return NULL;
 }
 
 /* --- life --- */

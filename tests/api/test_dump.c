@@ -239,6 +239,18 @@ TASK_TEST(bad_descriptor) {
 
 /* --- under fire --- */
 
+/* ThreadSanitizer delivers a signal only when its thread makes one of the calls that it knows. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define FEW_SIGNALS 1
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__) || defined(FEW_SIGNALS)
+enum { ENOUGH = 0 };
+#else
+enum { ENOUGH = 20 };
+#endif
+
 static int null_fd;
 static atomic_uint dumps;
 
@@ -305,7 +317,7 @@ PT_TEST(in_a_signal_handler) {
         PT_EQ(pica_run(churn, NULL), 0);
     }
     alarms(0);
-    PT_CHECK(atomic_load(&dumps) > 20);
+    PT_CHECK(atomic_load(&dumps) > ENOUGH);
     close(null_fd);
 }
 
@@ -332,7 +344,7 @@ PT_TEST(from_other_threads) {
     for (int i = 0; i < 2; i++) {
         PT_EQ(pthread_join(thread[i], NULL), 0);
     }
-    PT_CHECK(atomic_load(&dumps) > 20);
+    PT_CHECK(atomic_load(&dumps) > ENOUGH);
     close(null_fd);
 }
 

@@ -70,13 +70,12 @@ static void expect_report(const char *who, const char *function, double ms) {
 
 /* --- culprits --- */
 
-static volatile unsigned sink;
-
 __attribute__((noinline)) static void burns_for(double seconds) {
+    volatile unsigned sum = 0;
     double until = pica_time() + seconds;
     while (pica_time() < until) {
         for (unsigned i = 0; i < 1000; i++) {
-            sink += i;
+            sum = sum + i;
         }
     }
 }
@@ -85,7 +84,6 @@ static int culprit(void *arg) {
     (void)arg;
     PT_EQ(pica_sleep(0.02), 0); /* on a stack of its own, resumed */
     burns_for(0.3);
-    PT_EQ(pica_sleep(0.02), 0); /* time for the watcher to see the end */
     return 0;
 }
 
@@ -133,7 +131,6 @@ static int callback_main(void *arg) {
     PT_REQUIRE(pica_future_new(&done) == 0);
     PT_REQUIRE(pica_call_soon_threadsafe(pica_current_loop(), slow_callback, done, NULL) == 0);
     PT_EQ(pica_await(done, NULL), 0);
-    PT_EQ(pica_sleep(0.02), 0);
     pica_future_unref(done);
     return 0;
 }
@@ -208,7 +205,6 @@ PT_TEST(the_programs_own_handler) {
     pica_runtime *rt;
     PT_REQUIRE(pica_runtime_new(&rt, &options) == 0);
     PT_EQ(pica_run_until_complete(rt, culprit_main, NULL), 0);
-    expect_report("task 'the culprit'", "burns_for+0x", 200);
     PT_EQ(atomic_load(&urgent), 0);
     PT_REQUIRE(pthread_sigmask(SIG_UNBLOCK, &all, NULL) == 0);
     PT_EQ(raise(SIGURG), 0);
@@ -216,6 +212,7 @@ PT_TEST(the_programs_own_handler) {
     PT_EQ(pica_close(rt), 0);
     PT_REQUIRE(sigaction(SIGURG, NULL, &now) == 0);
     PT_CHECK(now.sa_handler == on_urgent);
+    expect_report("task 'the culprit'", "burns_for+0x", 200);
 }
 
 PT_MAIN()
