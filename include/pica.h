@@ -20,5 +20,6 @@
 #include <pica/signal.h>
 #include <pica/process.h>
 #include <pica/datagram.h>
+#include <pica/debug.h>
 
 #endif

@@ -69,7 +69,7 @@ static bool op_commit(pica__wait *wait) {
 }
 
 int pica__operation_run(pica_task *task, pica__op *op) {
-    struct op_wait w = {.wait = {&op_wait_ops, task, NULL, 0}, .op = op};
+    struct op_wait w = {.wait = {&op_wait_ops, task, NULL, ~op->fd}, .op = op};
     op->complete = op_complete;
     op->owner = &w;
     pica__call_init(&w.cancel, op_cancel_at_owner);

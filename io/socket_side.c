@@ -229,7 +229,7 @@ static bool wait_commit(pica__wait *wait) {
 /* With a use. */
 int pica__socket_wait(pica_socket *socket, pica__socket_side *side) {
     struct pica__socket_wait w = {
-        .wait = {&wait_ops, pica__current(), NULL, 0},
+        .wait = {&wait_ops, pica__current(), NULL, ~socket->fd},
         .socket = socket,
         .side = side,
     };
@@ -298,8 +298,32 @@ void pica__socket_clear_writable(pica_socket *socket, uint32_t seen) {
     clear_ready(&socket->wr, seen);
 }
 
+/* Has gcc, which optimizes across files, inline the tries into readers and writers in spite of the counting; the
+ * calls would cost more than that. (clang does not, and warns.) */
+#if defined(__clang__)
+#define INLINED
+#else
+#define INLINED inline
+#endif
+
+/* Bytes moved, at the worker on which this thread is: looked up behind the system call, as nothing suspends
+ * here. None: a thread outside, which is not counted. */
+static inline void count_received(ssize_t n) {
+    pica__worker *worker = pica__self();
+    if (PICA__LIKELY(worker != NULL)) {
+        pica__count(&worker->stats.received, (uint64_t)n);
+    }
+}
+
+static inline void count_sent(ssize_t n) {
+    pica__worker *worker = pica__self();
+    if (PICA__LIKELY(worker != NULL)) {
+        pica__count(&worker->stats.sent, (uint64_t)n);
+    }
+}
+
 /* With a use. */
-static ssize_t recv_once(pica_socket *socket, void *buffer, size_t size) {
+static inline ssize_t recv_once(pica_socket *socket, void *buffer, size_t size) {
     uint32_t seen = atomic_load_explicit(&socket->rd.state, memory_order_acquire);
     if ((seen & PICA__SIDE_READY) == 0 || seen == socket->rd.drained) {
         return -EAGAIN;
@@ -318,10 +342,13 @@ static ssize_t recv_once(pica_socket *socket, void *buffer, size_t size) {
                          (seen & PICA__SIDE_STICKY) == 0)) {
         socket->rd.drained = seen & ~(uint32_t)PICA__SIDE_LOCKED;
     }
+    if (n > 0) {
+        count_received(n);
+    }
     return n;
 }
 
-static ssize_t sendv_once(pica_socket *socket, const struct iovec *buffers, int count) {
+static inline ssize_t sendv_once(pica_socket *socket, const struct iovec *buffers, int count) {
     uint32_t seen = atomic_load_explicit(&socket->wr.state, memory_order_acquire);
     if ((seen & PICA__SIDE_READY) == 0) {
         return -EAGAIN;
@@ -339,13 +366,15 @@ static ssize_t sendv_once(pica_socket *socket, const struct iovec *buffers, int 
             n = pica__sys_sendmsg(socket->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
         }
     } while (n == -EINTR);
-    if (n == -EAGAIN) {
+    if (PICA__LIKELY(n > 0)) {
+        count_sent(n);
+    } else if (n == -EAGAIN) {
         clear_ready(&socket->wr, seen);
     }
     return n;
 }
 
-ssize_t pica__socket_recv_begun(pica_socket *socket, void *buffer, size_t size) {
+INLINED ssize_t pica__socket_recv_begun(pica_socket *socket, void *buffer, size_t size) {
     return recv_once(socket, buffer, size);
 }
 
@@ -353,7 +382,7 @@ int pica__socket_wait_begun(pica_socket *socket) {
     return pica__socket_wait(socket, &socket->rd);
 }
 
-ssize_t pica__socket_sendv_begun(pica_socket *socket, const struct iovec *buffers, int count) {
+INLINED ssize_t pica__socket_sendv_begun(pica_socket *socket, const struct iovec *buffers, int count) {
     return sendv_once(socket, buffers, count);
 }
 

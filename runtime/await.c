@@ -137,6 +137,7 @@ PICA__NO_TSAN static int run_in_place(pica_task *self, pica_task *task,
                                       const struct pica__wait_ops *ops) {
     pica__wait wait = {ops, self, &task->future, 0};
     int rc = 0;
+    self->waits++;
     self->wait = &wait;
     while (!pica__wait_publish(&wait)) {
         (void)pica__cancel(task); /* claimed but not begun: it ends without running */

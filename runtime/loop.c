@@ -87,7 +87,7 @@ int pica__loop_init(pica_loop *loop, pica_runtime *rt, unsigned index) {
     loop->worker = &rt->worker[index];
     loop->engine = NULL;
     pica__fifo_init(&loop->ready);
-    loop->ready_count = 0;
+    atomic_init(&loop->ready_count, 0);
     pica__inbox_init(&loop->inbox);
     pica__lock_init(&loop->timers.lock);
     pica__heap_init(&loop->timers.heap);
@@ -129,7 +129,7 @@ void pica__loop_post(pica_loop *loop, pica__work *work) {
     /* What came from elsewhere before this call stays before it. */
     pica__loop_drain_inbox(loop);
     pica__fifo_push(&loop->ready, &work->node);
-    loop->ready_count++;
+    pica__count(&loop->ready_count, 1);
     pica__tsan_leave(context);
 }
 
@@ -138,7 +138,7 @@ void pica__loop_drain_inbox(pica_loop *loop) {
     while (node != NULL) {
         pica__fifo_node *next = node->next;
         pica__fifo_push(&loop->ready, node);
-        loop->ready_count++;
+        pica__count(&loop->ready_count, 1);
         node = next;
     }
 }

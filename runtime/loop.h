@@ -67,7 +67,7 @@ struct pica_loop {
     struct pica__worker *worker;
     pica__engine *engine;
     pica__fifo ready;        /* pica__work; owner only */
-    size_t ready_count;      /* owner only */
+    _Atomic uint64_t ready_count; /* its length; written by the owner, read by statistics, relaxed */
     /* From other threads: pica__work. Wakes the owner (see idle.h). */
     pica__inbox inbox;
     struct {

@@ -1,11 +1,9 @@
-/* All tasks of a runtime: cancelling them, waiting for their end, and the counters.
+/* All tasks of a runtime: cancelling them and waiting for their end.
  *
  * Each loop lists the tasks at home there that have not ended. A walk puts a marker (id 0) into the list
  * and moves it along, so the lock is never held while a task is cancelled, and the list may change in
  * between.
  */
-#include <string.h>
-
 #include "runtime/base/alloc.h"
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
@@ -194,37 +192,7 @@ int pica_wait_all_tasks(int cancel) {
     return rc == 0 && pica__cancel_take(self) ? PICA_ECANCELED : rc;
 }
 
-/* --- counters --- */
-
-int pica_runtime_get_stats(pica_runtime *rt, struct pica_runtime_stats *stats) {
-    if (stats->size != sizeof *stats) {
-        return -EINVAL;
-    }
-    memset(stats, 0, sizeof *stats);
-    stats->size = sizeof *stats;
-    stats->tasks_alive = pica__runtime_alive(rt);
-    for (unsigned i = 0; i < rt->workers; i++) {
-        pica__worker *w = &rt->worker[i];
-        pica_loop *loop = &rt->loop[i];
-        stats->tasks_created += atomic_load_explicit(&loop->registry.created, memory_order_relaxed);
-        stats->tasks_inplace += atomic_load_explicit(&w->stats.inplace, memory_order_relaxed);
-        stats->steps += atomic_load_explicit(&w->steps, memory_order_relaxed);
-        stats->steals += atomic_load_explicit(&w->stats.steals, memory_order_relaxed);
-        stats->parks += atomic_load_explicit(&w->stats.parks, memory_order_relaxed);
-        stats->wakes += atomic_load_explicit(&w->stats.wakes, memory_order_relaxed);
-        stats->operations += atomic_load_explicit(&loop->engine->in_flight, memory_order_relaxed);
-    }
-    struct pica__stack_counts stacks;
-    pica__stack_counts(rt->stacks, &stacks);
-    stats->stacks_live = stacks.live;
-    stats->stacks_idle = stacks.idle;
-    stats->sockets = atomic_load_explicit(&rt->sockets, memory_order_relaxed);
-    return 0;
-}
-
-uint64_t pica_runtime_worker_steps(pica_runtime *rt, unsigned i) {
-    return i < rt->workers ? atomic_load_explicit(&rt->worker[i].steps, memory_order_relaxed) : 0;
-}
+/* --- what anybody may ask --- */
 
 unsigned pica_runtime_workers(const pica_runtime *rt) {
     return rt->workers;

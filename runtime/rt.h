@@ -85,6 +85,16 @@ struct pica_runtime {
      * their last touch; awaited (acquire) by the thread that ends the runtime. */
     _Atomic uint32_t visitors;
 
+    /* What watches for slow steps (slow.c), NULL without PICA_DEBUG=slow. Written when the runtime starts and
+     * is freed (release), read by signal handlers on its workers (acquire). */
+    _Atomic(struct pica__slow *) slow;
+    /* In pica__runtimes, from when its threads have started until they are told to end: see dump.c. */
+    pica__link listed;
+    uint64_t serial;          /* unique in the process, constant */
+    /* Dumps that are just looking at this runtime. Added (relaxed) under the lock of the list, subtracted
+     * (release) by the dump, awaited (acquire) by whoever takes the runtime out of the list. */
+    _Atomic uint32_t dumpers;
+
     /* Shares in the memory of a runtime that was closed: one for each loop that still has task objects,
      * and close's own. Set by close, subtracted (acq_rel) by who gives one back; the last frees. */
     _Atomic uint64_t shares;
@@ -129,6 +139,16 @@ static inline void pica__registry_unlock(pica_loop *loop) {
     pica__tsan_show();
 }
 
+/* All runtimes of the process, in the order of their serials; dump.c. */
+struct pica__runtime_list {
+    pica__lock_t lock;
+    pica__link list;          /* pica_runtime.listed */
+    uint64_t serial;          /* the last one given */
+};
+extern struct pica__runtime_list pica__runtimes;
+/* Entering it, and leaving it once no dump looks. */
+void pica__runtime_list(pica_runtime *rt);
+void pica__runtime_unlist(pica_runtime *rt);
 /* A task of this home ended: counts it out and wakes whoever drains. */
 void pica__task_ended(pica_loop *loop);
 /* Not less than the tasks that were alive at some moment during the call. */

@@ -15,6 +15,7 @@
 #include "runtime/base/relax.h"
 #include "runtime/handle.h"
 #include "runtime/signal.h"
+#include "runtime/slow.h"
 #include "runtime/task.h"
 
 /* How long pica_close waits for tasks that were asked to end. */
@@ -309,7 +310,11 @@ static int runtime_new(pica_runtime **out, const struct pica_runtime_options *op
     if (rc == 0) {
         rc = pica__overflow_install();
         if (rc == 0) {
-            rc = threads_start(rt, host && rt->workers == 1 && !rt->config.pin);
+            rc = threads_start(rt, host && rt->workers == 1 && !rt->config.pin &&
+                                       rt->config.debug_slow == 0);
+            if (rc == 0 && (rc = pica__slow_start(rt)) < 0) {
+                threads_join(rt, rt->workers);
+            }
             if (rc < 0) {
                 pica__overflow_remove();
             }
@@ -319,6 +324,7 @@ static int runtime_new(pica_runtime **out, const struct pica_runtime_options *op
         runtime_free(rt);
         return rc;
     }
+    pica__runtime_list(rt);
     *out = rt;
     return 0;
 }
@@ -521,10 +527,13 @@ int pica_close(pica_runtime *rt) {
         pica__log(PICA_LOG_ERROR, "%llu tasks did not end within %d s of being cancelled: abandoned",
                   (unsigned long long)pica__runtime_alive(rt), (int)(CLOSE_GRACE_NS / 1000000000));
     }
+    pica__slow_stop(rt);
+    pica__runtime_unlist(rt);
     threads_join(rt, rt->workers);
     for (unsigned i = 0; i < rt->workers; i++) {
         loop_drop(&rt->loop[i]);
     }
+    pica__slow_free(rt);
     queues_drop(rt);
     pica__overflow_remove();
     if (drained) {

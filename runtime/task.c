@@ -12,6 +12,7 @@
 #include "runtime/fpcheck.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
+#include "runtime/trace.h"
 #include "runtime/worker.h"
 
 #if PICA__TSAN
@@ -91,6 +92,7 @@ static pica_task *task_alloc(pica_loop *loop, pica_fn fn, void *arg, bool keep) 
     atomic_init(&task->word, PICA__TASK_NEW);
     task->pinned = false;
     task->own_stack = false;
+    task->waits = 0;
     task->fn = fn;
     task->arg = arg;
     task->arg_destroy = NULL;
@@ -108,8 +110,11 @@ static pica_task *task_alloc(pica_loop *loop, pica_fn fn, void *arg, bool keep) 
 }
 
 /* The task becomes visible: in its loop's registry, and to those who count. */
-static void task_register(pica_task *task) {
+static void task_register(pica_task *task, const void *where) {
     pica_loop *loop = task->loop;
+    if (PICA__UNLIKELY(loop->rt->config.debug_trace)) {
+        pica__trace_created(task, where);
+    }
 #if PICA__TSAN
     task->tsan_fiber = __tsan_create_fiber(0); /* inherits what its creator has seen */
 #endif
@@ -121,8 +126,9 @@ static void task_register(pica_task *task) {
     pica__registry_unlock(loop);
 }
 
-int pica__task_create(pica_task **out, pica_loop *loop, pica_fn fn, void *arg,
-                      const struct pica_task_options *options) {
+/* where: in whose name it is created, for dumps. */
+static int create(pica_task **out, pica_loop *loop, pica_fn fn, void *arg,
+                  const struct pica_task_options *options, const void *where) {
     if (options != NULL) {
         int rc = options_check(loop, options);
         if (rc < 0) {
@@ -150,7 +156,7 @@ int pica__task_create(pica_task **out, pica_loop *loop, pica_fn fn, void *arg,
         task->stack_size = options->stack_size;
         task->arg_destroy = options->arg_destroy;
     }
-    task_register(task);
+    task_register(task, where);
     if (out != NULL) {
         *out = task; /* before it can run: it may tell others */
     }
@@ -158,14 +164,22 @@ int pica__task_create(pica_task **out, pica_loop *loop, pica_fn fn, void *arg,
     return 0;
 }
 
+int pica__task_create(pica_task **out, pica_loop *loop, pica_fn fn, void *arg,
+                      const struct pica_task_options *options) {
+    return create(out, loop, fn, arg, options, __builtin_return_address(0));
+}
+
 int pica_create_task_opts(pica_task **out, pica_fn fn, void *arg,
                           const struct pica_task_options *options) {
     pica_loop *loop = pica_current_loop();
-    return loop == NULL ? PICA_ENOTASK : pica__task_create(out, loop, fn, arg, options);
+    return loop == NULL ? PICA_ENOTASK
+                        : create(out, loop, fn, arg, options, __builtin_return_address(0));
 }
 
 int pica_create_task(pica_task **out, pica_fn fn, void *arg) {
-    return pica_create_task_opts(out, fn, arg, NULL);
+    pica_loop *loop = pica_current_loop();
+    return loop == NULL ? PICA_ENOTASK
+                        : create(out, loop, fn, arg, NULL, __builtin_return_address(0));
 }
 
 #if PICA__TSAN
@@ -339,9 +353,11 @@ int pica_task_set_name(pica_task *task, const char *name) {
         return -ENOMEM;
     }
     memcpy(copy, name, size);
-    char *old = task->name;
-    __atomic_store_n(&task->name, copy, __ATOMIC_RELEASE);
+    char *old = __atomic_exchange_n(&task->name, copy, __ATOMIC_ACQ_REL);
     if (old != NULL) {
+        /* A dump may be reading it, under this lock; whoever takes the lock later sees the new one. */
+        pica__registry_lock(task->loop);
+        pica__registry_unlock(task->loop);
         pica__free(old, strlen(old) + 1);
     }
     return 0;

@@ -45,6 +45,9 @@ struct pica_task {
     _Atomic uint32_t word;
     bool pinned;              /* constant: runs on the worker of its home loop only */
     bool own_stack;           /* constant: a stack of a size of its own */
+    /* Suspensions, awaits in place among them; wraps. Written by the task before it waits, read by
+     * dump.c to see whether what it read of a wait was one and the same. */
+    uint16_t waits;
     pica_fn fn;
     void *arg;
     pica_destroy arg_destroy;
@@ -56,6 +59,9 @@ struct pica_task {
     pica__registered all;     /* in the loop's registry of tasks that have not ended */
     char *name;               /* NULL: "Task-<id>", made when it is asked for */
     size_t stack_size;        /* if own_stack */
+    /* With PICA_DEBUG=trace, else unset; constant. */
+    const void *created_at;   /* return address into whoever created it */
+    int64_t created_ns;
     /* What pica_return and pica_fail left; moved into the future at the end. Owner only. */
     void *value;
     pica_destroy destroy;

@@ -47,6 +47,7 @@ PICA__NO_TSAN int pica__suspend(pica__wait *wait, bool (*commit)(pica__wait *wai
     struct suspension suspension = {wait, commit};
     pica__task_serial_end(task);
     void *context = pica__tsan_enter(worker->tsan);
+    task->waits++;
     task->wait = wait;
     task->fiber = worker->fiber;
     pica__leave_task(worker, suspend_commit, &suspension);

@@ -75,7 +75,9 @@ typedef struct pica__wait {
     const struct pica__wait_ops *ops;
     pica_task *task;
     pica_future *target; /* awaits: the future that a cancel is passed on to; else NULL */
-    int result;          /* written by whoever fires or withdraws, read after the resume */
+    /* Written by whoever fires or withdraws, read after the resume. Until then, for dumps: the complement of
+     * the descriptor that the wait is about, or 0. */
+    int result;
 } pica__wait;
 
 /* The current task, or NULL: what every suspending call asks first. */

@@ -16,6 +16,7 @@
 #include "runtime/fpcheck.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
+#include "runtime/slow.h"
 
 #if PICA__TSAN
 #include <sanitizer/tsan_interface.h>
@@ -94,6 +95,7 @@ static void run_work(pica__worker *worker, pica__work *work) {
         case PICA__WORK_CALL:
         case PICA__WORK_USER: {
             pica__call *call = PICA__CONTAINER_OF(work, pica__call, work);
+            pica__count(&worker->stats.callbacks, 1);
             pica__tsan_get(worker->loop); /* see pica__task_serial_begin */
             call->fn(call);
             pica__tsan_give(worker->loop);
@@ -122,11 +124,11 @@ static bool run_shared(pica__worker *worker) {
 /* Exactly the callbacks that are there now: what they add comes after the next look at I/O. */
 static bool run_callbacks(pica__worker *worker) {
     pica_loop *loop = worker->loop;
-    size_t n = loop->ready_count;
+    uint64_t n = atomic_load_explicit(&loop->ready_count, memory_order_relaxed);
     bool any = n != 0;
     while (n-- != 0) {
         pica__fifo_node *node = pica__fifo_pop(&loop->ready);
-        loop->ready_count--;
+        pica__count(&loop->ready_count, UINT64_MAX);
         run_work(worker, PICA__CONTAINER_OF(node, pica__work, node));
     }
     return any;
@@ -411,6 +413,7 @@ static bool obey(pica__worker *worker) {
         stop_searching(worker, true);
         atomic_fetch_add_explicit(&rt->stopped, 1, memory_order_acq_rel);
         pica__park_wake(&rt->stopped);
+        atomic_store_explicit(&worker->resting, true, memory_order_relaxed);
         while (atomic_load_explicit(&rt->phase, memory_order_acquire) == now) {
             if (worker->hosted) {
                 pica__worker_to_host(worker);
@@ -418,6 +421,7 @@ static bool obey(pica__worker *worker) {
                 pica__park_wait(&rt->phase, now, INT64_MAX);
             }
         }
+        atomic_store_explicit(&worker->resting, false, memory_order_relaxed);
         return obey(worker);
     }
     return (now & 3) != PICA__ENDING;
@@ -436,11 +440,12 @@ static bool has_more(pica__worker *worker) {
 static void run_own_calls(pica__worker *worker) {
     pica_loop *loop = worker->loop;
     pica__loop_drain_inbox(loop);
-    for (size_t n = loop->ready_count; n != 0; n--) {
+    uint64_t n = atomic_load_explicit(&loop->ready_count, memory_order_relaxed);
+    for (; n != 0; n--) {
         pica__fifo_node *node = pica__fifo_pop(&loop->ready);
         pica__work *work = PICA__CONTAINER_OF(node, pica__work, node);
         if (work->kind == PICA__WORK_CALL) {
-            loop->ready_count--;
+            pica__count(&loop->ready_count, UINT64_MAX);
             run_work(worker, work);
         } else {
             pica__fifo_push(&loop->ready, node);

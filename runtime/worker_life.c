@@ -21,6 +21,7 @@
 #include "runtime/fpcheck.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
+#include "runtime/slow.h"
 #include "runtime/worker.h"
 
 #if PICA__TSAN
@@ -60,6 +61,7 @@ static int worker_start(pica__worker *worker) {
     if (rt->config.pin) {
         pin(worker);
     }
+    pica__slow_worker_enter(rt);
     int rc = pica__engine_create(&worker->loop->engine, &rt->config);
     if (rc < 0) {
         return rc;

@@ -84,26 +84,65 @@ PICA_API unsigned pica_runtime_workers(const pica_runtime *rt);
 /* Loop i of a runtime, 0 <= i < workers; NULL otherwise. Lives as long as the runtime. */
 PICA_API pica_loop *pica_runtime_loop(pica_runtime *rt, unsigned i);
 
-/* What a runtime is doing. Counters are taken without stopping anything: each is exact, their sum
- * is not a consistent cut. */
+/* What a runtime is doing: numbers of now, and counters (marked "so far") that only grow. They are taken
+ * without stopping anything: each is exact, together they are no consistent cut. */
 struct pica_runtime_stats {
-    size_t size;            /* in: sizeof(struct pica_runtime_stats) */
-    uint64_t tasks_alive;   /* created and not ended */
-    uint64_t tasks_created;
-    uint64_t tasks_inplace; /* started on their awaiter's stack */
-    uint64_t steps;         /* times a task was started or resumed */
-    uint64_t steals;        /* tasks taken from another worker */
-    uint64_t parks;         /* times a worker went to sleep */
-    uint64_t wakes;         /* times a sleeping worker was woken by another thread */
-    uint64_t stacks_live;   /* task stacks in use or cached by workers */
-    uint64_t stacks_idle;   /* task stacks kept for reuse */
-    uint64_t operations;    /* engine operations in flight */
-    uint64_t sockets;       /* open socket handles, watched descriptors, child processes */
+    size_t size;              /* in: sizeof(struct pica_runtime_stats) */
+    uint64_t workers;
+    uint64_t tasks_alive;     /* created and not ended */
+    uint64_t tasks_created;   /* so far */
+    uint64_t tasks_ended;     /* so far */
+    uint64_t tasks_inplace;   /* so far: started on their awaiter's stack */
+    uint64_t steps;           /* so far: times a task was started or resumed */
+    uint64_t callbacks;       /* so far: callbacks run, those of the library itself among them */
+    uint64_t steals;          /* so far: tasks taken from another worker */
+    uint64_t parks;           /* so far: times a worker went to sleep */
+    uint64_t wakes;           /* so far: times a sleeping worker was woken by another thread */
+    uint64_t bytes_received;  /* so far: from sockets */
+    uint64_t bytes_sent;      /* so far: handed to the kernel for sockets */
+    uint64_t stacks_live;     /* task stacks in use or cached by workers */
+    uint64_t stacks_idle;     /* task stacks kept for reuse */
+    uint64_t stacks_high_water; /* the most that were live at once */
+    uint64_t operations;      /* engine operations in flight */
+    uint64_t sockets;         /* open descriptors: sockets, listeners, watched ones, child processes */
+    uint64_t timers;          /* armed: sleeps, time-outs, calls for later */
+    uint64_t ready_callbacks; /* queued on the loops: callbacks, and tasks that are pinned or in fifo order */
+    uint64_t deque_length;    /* runnable tasks queued at workers */
+    uint64_t shared_length;   /* runnable tasks in the queue that all workers share */
+    uint64_t starved_length;  /* tasks that wait for a stack */
 };
-/* Fills *stats. 0, or -EINVAL for a wrong size. Any thread, while rt is open. */
+/* Fills *stats. 0, or -EINVAL for a wrong size. Does not suspend; any thread, while rt is open. */
 PICA_API int pica_runtime_get_stats(pica_runtime *rt, struct pica_runtime_stats *stats);
+
+/* The part of one worker and its loop, in the same words. */
+struct pica_worker_stats {
+    size_t size;              /* in: sizeof(struct pica_worker_stats) */
+    uint64_t tasks_home;      /* tasks alive that are at home on the worker's loop */
+    uint64_t tasks_created;   /* by what ran on this worker */
+    uint64_t tasks_inplace;
+    uint64_t steps;
+    uint64_t callbacks;
+    uint64_t steals;          /* tasks that this worker took from others */
+    uint64_t parks;
+    uint64_t wakes;
+    uint64_t bytes_received;
+    uint64_t bytes_sent;
+    uint64_t operations;
+    uint64_t timers;
+    uint64_t ready_callbacks;
+    uint64_t deque_length;
+};
+/* Fills *stats for worker i. 0, or -EINVAL for a wrong size or an index out of range. Does not suspend;
+ * any thread, while rt is open. */
+PICA_API int pica_runtime_worker_stats(pica_runtime *rt, unsigned i,
+                                       struct pica_worker_stats *stats);
 /* The steps counter of one worker; 0 for an index out of range. Any thread. */
 PICA_API uint64_t pica_runtime_worker_steps(pica_runtime *rt, unsigned i);
+/* The same numbers as text, as Prometheus reads it: a line "pica_NAME VALUE" for each of the runtime's and
+ * "pica_worker_NAME{worker=\"I\"} VALUE" for each of a worker's; counters end in _total. At most size bytes
+ * are written, with a zero at the end unless size is 0. Returns the length of the whole text, as snprintf
+ * does: if that is not below size, the text was cut. Does not suspend; any thread, while rt is open. */
+PICA_API long pica_runtime_format_stats(pica_runtime *rt, char *buffer, size_t size);
 
 PICA_END_DECLS
 #endif

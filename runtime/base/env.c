@@ -46,7 +46,7 @@ struct variable {
 
 /* --- the table ------------------------------------------------------------------------------ */
 
-enum debug_key { HELP, MIGRATE, SHUFFLE, POISON, WITHOUT };
+enum debug_key { HELP, MIGRATE, SHUFFLE, POISON, WITHOUT, TRACE, SLOW };
 
 static const struct word debug_keys[] = {
     {"help", HELP, "print this table to stderr and go on"},
@@ -54,6 +54,9 @@ static const struct word debug_keys[] = {
     {"shuffle", SHUFFLE, "take ready tasks in a random order"},
     {"poison", POISON, "fill stacks with a pattern before they are used again"},
     {"without=NAME+NAME...", WITHOUT, "do without optional features of the kernel"},
+    {"trace", TRACE, "note where and when each task is created; pica_dump shows it"},
+    {"slow=TIME", SLOW,
+     "report a task or callback that runs longer than TIME (as in 100ms; us, ms or s) without a suspension"},
     {NULL, 0, NULL},
 };
 
@@ -323,6 +326,27 @@ static bool parse_without(pica__config *c, const char *text, size_t len) {
     }
 }
 
+/* TIME up to the end of the key: a number with a unit, from 1 ms to an hour. */
+static bool parse_slow(pica__config *c, const char *text, size_t len) {
+    static const struct word units[] = {
+        {"us", 1000, NULL}, {"ms", 1000000, NULL}, {"s", 1000000000, NULL}, {NULL, 0, NULL}};
+    uint64_t value = 0;
+    const char *end = text;
+    const struct word *unit = NULL;
+    if (parse_digits(text, &value, &end) && end < text + len) {
+        unit = find_word(units, end, (size_t)(text + len - end));
+    }
+    if (unit == NULL || value > UINT64_C(3600000000) || value * unit->value < 1000000 ||
+        value * unit->value > UINT64_C(3600000000000)) {
+        pica__log(PICA_LOG_ERROR,
+                  "PICA_DEBUG: slow=%.*s: allowed is a time from 1ms to 3600s with its unit: us, ms or s",
+                  (int)len, text);
+        return false;
+    }
+    c->debug_slow = (int64_t)(value * unit->value);
+    return true;
+}
+
 static void print_help_once(void) {
     static atomic_flag printed = ATOMIC_FLAG_INIT; /* several runtimes of one process: one table */
     if (!atomic_flag_test_and_set(&printed)) {
@@ -344,6 +368,9 @@ static void set_debug(pica__config *c, uint64_t key) {
     case POISON:
         c->debug_poison = true;
         break;
+    case TRACE:
+        c->debug_trace = true;
+        break;
     default:
         PICA__UNREACHABLE();
     }
@@ -351,11 +378,17 @@ static void set_debug(pica__config *c, uint64_t key) {
 
 static bool parse_debug(pica__config *c, const struct variable *v, const char *text) {
     static const char without[] = "without=";
+    static const char slow[] = "slow=";
     while (*text != '\0') {
         size_t len = strcspn(text, ",");
         if (strncmp(text, without, sizeof without - 1) == 0) {
             size_t skip = sizeof without - 1;
             if (!parse_without(c, text + skip, len - skip)) {
+                return false;
+            }
+        } else if (strncmp(text, slow, sizeof slow - 1) == 0) {
+            size_t skip = sizeof slow - 1;
+            if (!parse_slow(c, text + skip, len - skip)) {
                 return false;
             }
         } else {

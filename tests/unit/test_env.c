@@ -145,8 +145,18 @@ PT_TEST(debug) {
     c = with("PICA_DEBUG", "without=multishot-accept+multishot-poll+defer-taskrun+submit-all+cqsize"
                            "+no-iowait+guard-install");
     PT_EQ(c.without, 0x7f);
+    PT_CHECK(!c.debug_trace && c.debug_slow == 0);
+    c = with("PICA_DEBUG", "slow=100ms,trace");
+    PT_CHECK(c.debug_trace && c.debug_slow == 100000000);
+    c = with("PICA_DEBUG", "slow=1000us");
+    PT_EQ(c.debug_slow, 1000000);
+    c = with("PICA_DEBUG", "slow=3600s");
+    PT_EQ(c.debug_slow, INT64_C(3600000000000));
     static const char *const bad[] = {
-        "slow",    "slow=1ms",  "migrate,nothing", "migrate;poison",
+        "slow",    "slow=1",    "migrate,nothing", "migrate;poison",
+        "slow=",   "slow=ms",   "slow=999us",      "slow=3601s",
+        "slow=-1ms", "slow=1.5s", "slow=1 ms",     "slow=99999999999999999999999s",
+        "slow=18446744073709551615s", "trace=1",
         "Migrate", "migrate=1", "without",         "without=NAME+NAME..."};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         pica__config ignored;
