@@ -1,7 +1,7 @@
 /* An HTTP/1.1 reverse proxy.
  *
  *     pica-reverse-proxy --backend ADDRESS:PORT [--listen PORT] [--host ADDRESS] [--timeout SECONDS]
- *
+ *                        [--keep SECONDS, for which idle connections to the backend stay]
  * Prints "listening PORT". A connection's task reads a request's head, takes a connection to the
  * backend from the pool or makes one, and passes the answer on. Meanwhile a second task, feed, passes
  * the request's body on, and then watches the client: one that goes away, or only ends its side, ends
@@ -71,18 +71,21 @@ static int feed(void *arg) {
 static int respond(struct exchange *x) {
     struct head *a = &x->answer;
     const char *data;
-    size_t size;
+    size_t size = 0;
     ssize_t n;
     do {
         unsigned seen;
         do { /* while the body still goes up, no answer is missed */
             seen = x->up.moved;
-            int rc = pica_timeout_enter(&x->down.timer, limit);
-            n = rc < 0 ? rc : pica_reader_readuntil(x->down.from, "\r\n\r\n", 4, &data, &size);
-            n = pica_timeout_exit(&x->down.timer, (int)n);
+            n = pica_timeout_enter(&x->down.timer, limit);
+            if (n >= 0) {
+                n = pica_reader_readuntil(x->down.from, "\r\n\r\n", 4, &data, &size);
+                n = pica_timeout_exit(&x->down.timer, (int)n);
+            }
         } while (n == PICA_ETIMEDOUT && x->up.moved != seen);
         x->begun = x->begun || n > 0 || size > 0 || pica_reader_buffered(x->down.from) > 0;
-        if (n < 0 || !head_parse(a, data, (size_t)n, false) || a->status == 101) {
+        if (n < 0 || !head_parse(a, data, (size_t)n, false) || a->status == 101 ||
+            (a->chunked && x->request.old)) {
             return n < 0 ? (int)n : -EPROTO;
         }
         if (a->status < 200 && !x->request.old) { /* 100 Continue, and others like it */
@@ -220,8 +223,8 @@ static int handle(pica_reader *reader, pica_writer *writer, void *arg) {
     return rc;
 }
 
-static const char *const names[] = {"--host", "--listen", "--backend", "--timeout", NULL};
-static const char *values[] = {"127.0.0.1", "0", "", "30"};
+static const char *const names[] = {"--host", "--listen", "--backend", "--timeout", "--keep", NULL};
+static const char *values[] = {"127.0.0.1", "0", "", "30", "10"};
 
 static int amain(void *arg) {
     struct pica_server_options options = PICA_SERVER_OPTIONS_INIT;
@@ -231,7 +234,8 @@ static int amain(void *arg) {
     options.limit = HEAD_MAX;
     options.max_connections = MAX_CLIENTS;
     limit = strtod(values[3], NULL);
-    if (size == 0 || size >= sizeof(backend_host) || !(limit > 0)) {
+    pool_time = strtod(values[4], NULL);
+    if (size == 0 || size >= sizeof(backend_host) || !(limit > 0) || !(pool_time > 0)) {
         return -EINVAL;
     }
     memcpy(backend_host, values[2], size);

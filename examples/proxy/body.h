@@ -81,9 +81,14 @@ static int body_copy_chunked(struct way *w) {
         if (rc < 0 || memcmp(line, "\r\n", 2) != 0) {
             return rc < 0 ? rc : -EPROTO;
         }
-        body_put(w, "\r\n", 2);
+        body_put(w, "\r\n", 2); /* goes with the next chunk, if that is there already */
+        rc = pica_reader_buffered(w->from) == 0 ? body_flush(w) : 0;
+        if (rc < 0) {
+            return rc;
+        }
     }
     while (n >= 0 && (n = pica_reader_readuntil(w->from, "\r\n", 2, &data, NULL)) > 2) {
+        /* a trailer */
     }
     if (n < 0) {
         return (int)n;

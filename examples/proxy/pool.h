@@ -9,7 +9,7 @@
 #include <string.h>
 
 enum { POOL_MAX = 64 };
-static const double pool_time = 10.0;
+static double pool_time; /* set before pool_reap starts */
 
 struct backend {
     pica_reader *reader;
@@ -36,8 +36,11 @@ static int pool_take(struct backend *b, const char *host, unsigned port, size_t 
         pica_lock_release(&pool_lock);
         if (b->since == 0) {
             rc = pica_timeout_enter(&timer, limit);
-            rc = rc < 0 ? rc : pica_open_connection(host, port, head, &b->reader, &b->writer);
-            return pica_timeout_exit(&timer, rc);
+            if (rc >= 0) {
+                rc = pica_open_connection(host, port, head, &b->reader, &b->writer);
+                rc = pica_timeout_exit(&timer, rc);
+            }
+            return rc;
         }
         /* Looks once: an end, or bytes that nobody asked for, would be there already. */
         rc = pica_timeout_enter(&timer, 1e-6);
@@ -78,6 +81,7 @@ static int pool_reap(void *arg) {
         size_t old = 0;
         rc = pica_sleep(pool_time / 10);
         while (pica_lock_acquire(&pool_lock) < 0) {
+            /* Cancelled, which is delivered once for each request. */
         }
         while (old < pooled && (rc < 0 || pool[old].since < pica_time() - pool_time)) {
             pica_writer_release(pool[old++].writer);
