@@ -106,7 +106,7 @@ class SizeTest(unittest.TestCase):
     def test_files(self):
         self.assertTrue(next(size.check_file("a.c", "int x;\n" * 701))[0])
         self.assertFalse(next(size.check_file("a.c", "int x;\n" * 601))[0])
-        self.assertTrue(next(size.check_file("examples/hello.c", "int x;\n" * 150))[0])
+        self.assertTrue(next(size.check_file("examples/hello.c", "int x;\n" * 250))[0])
         self.assertEqual(list(size.check_file("examples/http_server.c", "int x;\n" * 399)), [])
 
 

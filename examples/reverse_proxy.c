@@ -1,0 +1,249 @@
+/* An HTTP/1.1 reverse proxy.
+ *
+ *     pica-reverse-proxy --backend ADDRESS:PORT [--listen PORT] [--host ADDRESS] [--timeout SECONDS]
+ *                        [--keep SECONDS, for which idle connections to the backend stay]
+ * Prints "listening PORT". A connection's task reads a request's head, takes a connection to the
+ * backend from the pool or makes one, and passes the answer on. Meanwhile a second task, feed, passes
+ * the request's body on, and then watches the client: one that goes away, or only ends its side, ends
+ * its request at the backend. Bodies, by length or chunked, flow piece by piece and no faster than
+ * they are taken, so memory is bounded. Every wait has the time-out: the client's ends with 408, the
+ * backend's with 504; 502 if it is not there or answers badly. A kept connection may have been closed
+ * by the backend: that is looked at when it is taken, and if the end crosses the request, that is
+ * repeated on a new one, provided that it has no body and does no harm twice.
+ * SIGTERM or SIGINT: what is under way has two seconds; the exit code is 0. */
+#include <limits.h>
+
+#include "examples/proxy/body.h"
+#include "examples/proxy/head.h"
+#include "examples/proxy/pool.h"
+#include "examples/support/serve.h"
+
+enum { MAX_CLIENTS = 1000 };
+#define VIA "Via: 1.1 pica\r\n"
+static double limit; /* --timeout, in seconds */
+static char backend_host[64];
+static unsigned backend_port;
+
+struct exchange {
+    struct head request, answer;
+    struct backend backend;
+    struct way up, down;
+    int fault;  /* of the client; written by feed, read when that has ended */
+    bool begun; /* something of an answer came */
+    bool told;  /* the client got something of it */
+    bool last;  /* the client's connection ends with it */
+};
+
+static unsigned long long body_length(const struct head *h) {
+    return h->length > 0 ? (unsigned long long)h->length : 0;
+}
+
+static int refuse(pica_writer *writer, const char *status) {
+    char text[128];
+    int size = snprintf(text, sizeof(text), "HTTP/1.1 %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", status);
+    return pica_writer_write(writer, text, (size_t)size);
+}
+
+/* The task that passes the request's body on, and then waits for the client to go away. */
+static int feed(void *arg) {
+    struct exchange *x = arg;
+    const char *data;
+    ssize_t had, n = 0;
+    int rc = pica_timeout_enter(&x->up.timer, limit);
+    if (rc >= 0) {
+        rc = x->request.chunked ? body_copy_chunked(&x->up)
+                                : body_copy(&x->up, body_length(&x->request), true);
+        rc = pica_timeout_exit(&x->up.timer, rc);
+    }
+    while (rc >= 0) {
+        had = (ssize_t)pica_reader_buffered(x->up.from); /* requests sent ahead may wait there */
+        n = pica_reader_more(x->up.from, &data);
+        rc = n == had ? PICA_EINCOMPLETE : n < 0 ? (int)n : 0;
+    }
+    if (rc != PICA_ECANCELED && rc != -EMSGSIZE && !x->up.failed) {
+        x->fault = rc;
+        pica_writer_abort(x->backend.writer); /* ends the other task's wait for an answer */
+    }
+    return 0;
+}
+
+/* Passes one answer on. */
+static int respond(struct exchange *x) {
+    struct head *a = &x->answer;
+    const char *data;
+    size_t size = 0;
+    ssize_t n;
+    do {
+        unsigned seen;
+        do { /* while the body still goes up, no answer is missed */
+            seen = x->up.moved;
+            n = pica_timeout_enter(&x->down.timer, limit);
+            if (n >= 0) {
+                n = pica_reader_readuntil(x->down.from, "\r\n\r\n", 4, &data, &size);
+                n = pica_timeout_exit(&x->down.timer, (int)n);
+            }
+        } while (n == PICA_ETIMEDOUT && x->up.moved != seen);
+        x->begun = x->begun || n > 0 || size > 0 || pica_reader_buffered(x->down.from) > 0;
+        if (n < 0 || !head_parse(a, data, (size_t)n, false) || a->status == 101 ||
+            (a->chunked && x->request.old)) {
+            return n < 0 ? (int)n : -EPROTO;
+        }
+        if (a->status < 200 && !x->request.old) { /* 100 Continue, and others like it */
+            x->told = true;
+            head_add(a, "\r\n", 2);
+            body_put(&x->down, a->text, a->size);
+            n = pica_timeout_enter(&x->down.timer, limit);
+            n = n < 0 ? n : pica_timeout_exit(&x->down.timer, body_flush(&x->down));
+        }
+    } while (n >= 0 && a->status < 200);
+
+    bool none = x->request.is_head || a->status == 204 || a->status == 304;
+    bool to_end = !none && !a->chunked && a->length < 0;
+    a->close = a->close || to_end;
+    x->last = x->request.close || to_end || ending || !x->up.sent;
+    head_add(a, VIA, sizeof(VIA) - 1);
+    head_add(a, "Connection: close\r\n\r\n" + (x->last ? 0 : 19), x->last ? 21 : 2);
+    x->told = true;
+    n = n < 0 ? n : pica_timeout_enter(&x->down.timer, limit);
+    if (n < 0) {
+        return (int)n;
+    }
+    body_put(&x->down, a->text, a->size);
+    int rc = none || a->length == 0 ? body_flush(&x->down)
+             : a->chunked ? body_copy_chunked(&x->down)
+                          : body_copy(&x->down, to_end ? ULLONG_MAX : body_length(a), true);
+    rc = pica_timeout_exit(&x->down.timer, rc);
+    return rc == PICA_EINCOMPLETE && to_end ? 0 : rc;
+}
+
+/* Sends the request to one connection of the backend, and the answer to the client. */
+static int attempt(struct exchange *x, bool fresh) {
+    pica_task *feeder;
+    struct head *r = &x->request;
+    int rc = pool_take(&x->backend, backend_host, backend_port, HEAD_MAX, limit, fresh);
+    if (rc < 0) {
+        return rc;
+    }
+    x->up.to = x->backend.writer;
+    x->down.from = x->backend.reader;
+    x->up.failed = false;
+    x->up.sent = !r->chunked && r->length <= 0;
+    rc = pica_writer_write(x->up.to, r->text, r->size);
+    rc = rc < 0 ? rc : pica_create_task(&feeder, feed, x);
+    if (rc >= 0) {
+        rc = respond(x);
+        pica_task_cancel(feeder);
+        while (pica_join(feeder, NULL) == -ENOMEM) {
+            (void)pica_yield(); /* it has no stack yet, and needs x */
+        }
+    }
+    pool_give(&x->backend, rc >= 0 && x->up.sent && x->fault == 0 && !x->up.failed && !x->answer.close &&
+                               pica_reader_buffered(x->down.from) == 0);
+    return rc;
+}
+
+/* One request and its answer. 1: the connection goes on; 0: it ends; negative: it is cut. */
+static int exchange(struct exchange *x, const char *data, size_t size) {
+    struct head *r = &x->request;
+    if (!head_parse(r, data, size, true)) {
+        return refuse(x->down.to, "400 Bad Request");
+    }
+    head_add(r, VIA "\r\n", sizeof(VIA "\r\n") - 1);
+    int rc = attempt(x, false);
+    if (rc < 0 && rc != PICA_ETIMEDOUT && rc != PICA_ECANCELED && x->backend.since > 0 && !x->begun &&
+        x->fault == 0 && r->repeatable && !r->chunked && r->length <= 0) {
+        rc = attempt(x, true);
+    }
+    if (rc >= 0) {
+        return x->last ? 0 : 1;
+    }
+    if (x->told || rc == PICA_ECANCELED || (x->fault < 0 && x->fault != -EPROTO && x->fault != PICA_ETIMEDOUT)) {
+        return rc; /* nobody is there, or has use for an answer */
+    }
+    return refuse(x->down.to, x->fault == -EPROTO           ? "400 Bad Request"
+                              : x->fault == PICA_ETIMEDOUT ? "408 Request Timeout"
+                              : rc == PICA_ETIMEDOUT       ? "504 Gateway Timeout"
+                                                           : "502 Bad Gateway");
+}
+
+/* Waits for a request and serves it; results as of exchange. */
+static int next(pica_reader *reader, pica_writer *writer) {
+    const char *data;
+    pica_timeout timer;
+    int n = pica_timeout_enter(&timer, limit);
+    n = n < 0 ? n : pica_timeout_exit(&timer, (int)pica_reader_peek(reader, &data));
+    if (n <= 0) {
+        return n == PICA_ETIMEDOUT ? 0 : n;
+    }
+    n = pica_timeout_enter(&timer, limit);
+    n = n < 0 ? n : pica_timeout_exit(&timer, (int)pica_reader_readuntil(reader, "\r\n\r\n", 4, &data, NULL));
+    if (n == -EMSGSIZE || n == PICA_ETIMEDOUT) {
+        return refuse(writer, n == PICA_ETIMEDOUT ? "408 Request Timeout" : "431 Request Header Fields Too Large");
+    }
+    struct exchange *x = n < 0 ? NULL : calloc(1, sizeof(*x)); /* so that idle connections are small */
+    if (x == NULL) {
+        return n < 0 ? n : refuse(writer, "503 Service Unavailable");
+    }
+    x->up.from = reader;
+    x->down.to = writer;
+    x->up.limit = x->down.limit = limit;
+    n = exchange(x, data, (size_t)n);
+    free(x);
+    return n;
+}
+
+/* Lets the client read the end of its answer: to close while it still sends would reset the connection. */
+static void linger(pica_reader *reader, pica_writer *writer) {
+    const char *data;
+    pica_timeout timer;
+    ssize_t n = pica_timeout_enter(&timer, limit);
+    if (n >= 0) {
+        (void)pica_writer_set_limits(writer, 0, 0);
+        n = pica_writer_drain(writer);
+        (void)pica_writer_write_eof(writer);
+        (void)pica_timeout_reschedule(&timer, 1.0);
+        for (size_t taken = 0; n >= 0 && taken < 1 << 20 && (n = pica_reader_peek(reader, &data)) > 0;) {
+            pica_reader_consume(reader, (size_t)n);
+            taken += (size_t)n;
+        }
+        (void)pica_timeout_exit(&timer, (int)n);
+    }
+}
+
+static int handle(pica_reader *reader, pica_writer *writer, void *arg) {
+    int rc = 1;
+    (void)arg;
+    while (rc > 0 && !ending) {
+        rc = next(reader, writer);
+    }
+    if (rc >= 0) {
+        linger(reader, writer);
+    }
+    pica_writer_abort(writer); /* nothing is left, or nobody to take it */
+    return rc;
+}
+
+static const char *const names[] = {"--host", "--listen", "--backend", "--timeout", "--keep", NULL};
+static const char *values[] = {"127.0.0.1", "0", "", "30", "10"};
+
+static int amain(void *arg) {
+    struct pica_server_options options = PICA_SERVER_OPTIONS_INIT;
+    char *colon = strrchr(values[2], ':');
+    size_t size = colon != NULL ? (size_t)(colon - values[2]) : 0;
+    (void)arg;
+    options.limit = HEAD_MAX;
+    options.max_connections = MAX_CLIENTS;
+    limit = strtod(values[3], NULL);
+    pool_time = strtod(values[4], NULL);
+    if (size == 0 || size >= sizeof(backend_host) || !(limit > 0) || !(pool_time > 0)) {
+        return -EINVAL;
+    }
+    memcpy(backend_host, values[2], size);
+    backend_port = (unsigned)strtoul(colon + 1, NULL, 10);
+    int rc = pica_create_task(NULL, pool_reap, NULL);
+    return rc < 0 ? rc : serve(values[0], values[1], handle, &options, 2.0);
+}
+
+int main(int argc, char **argv) {
+    return serve_main(argc, argv, names, values, amain);
+}
