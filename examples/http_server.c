@@ -4,16 +4,14 @@
  *     curl http://127.0.0.1:PORT/                            Hello, World!
  *     curl --data-binary @FILE http://127.0.0.1:PORT/echo    the body back, up to 1 MiB
  *
- * Prints "listening PORT"; port 0, the default, lets the kernel choose.
- *
- * Requests that came in one read are answered with one send. The parser eats the bytes where the
- * reader has them, so an idle connection holds no buffer, and it gets no more of them at a time
- * than a head may still have: no header needs to be counted. Every wait has a limit: --idle seconds
- * for the next bytes, for the whole of a request's head, and for a client that does not read.
- * SIGTERM or SIGINT: no new connections, and every connection's task is cancelled, which here means
- * "be done soon": requests in flight are answered with Connection: close, idle connections end.
- * After --grace seconds the rest is cancelled for good. The exit code is 0; a second signal kills.
- * SIGUSR1 prints "served A B ...", the steps of each worker's tasks so far. */
+ * Prints "listening PORT"; port 0, the default: any. Requests that came in one read are answered
+ * with one send. The parser eats the bytes where the reader has them, so an idle connection holds
+ * no buffer, and gets no more at a time than a head may still have. Every wait has a limit: --idle
+ * seconds for the next bytes, for a whole head, and for a client that does not read. SIGTERM or
+ * SIGINT: no new connections, and every client's task is cancelled, which means "be done soon":
+ * requests in flight are answered with Connection: close, idle connections end. After --grace
+ * seconds the rest is cancelled for good. The exit code is 0; a second signal kills. SIGUSR1 prints
+ * "served A B ...", each worker's steps. */
 #include <pica.h>
 
 #include <llhttp.h>
@@ -48,8 +46,7 @@ struct conn {
     const char *refuse; /* the status with which the parser was stopped */
     int error;          /* of a write */
     char url[8];        /* its beginning, enough for the paths we know */
-    uint8_t url_size;
-    uint8_t expect; /* how much of "\nexpect:" the head's last bytes are */
+    uint8_t url_size, expect; /* expect: how much of "\nexpect:" the head's last bytes are */
     bool closing; /* nothing after the last answer */
     bool told;    /* the first cancel was seen */
     bool corked;  /* the writer keeps answers, which are sent together with those in out */
@@ -82,13 +79,18 @@ static inline void put(struct conn *c, const char *data, size_t size) {
     c->out_size += size;
 }
 
-/* status may carry headers behind it. */
+/* status may carry headers behind it. (With snprintf each connection would keep more stack.) */
 static void answer(struct conn *c, const char *status, const char *body, size_t size) {
-    const char *connection = c->parser.http_minor == 0 ? "Connection: keep-alive\r\n" : "";
-    char head[256];
-    int n = snprintf(head, sizeof(head), "HTTP/1.1 %s\r\nContent-Length: %zu\r\n%s\r\n", status,
-                     size, c->closing ? "Connection: close\r\n" : connection);
-    put(c, head, (size_t)n);
+    char digits[24] = "", *number = &digits[sizeof(digits) - 1];
+    for (size_t left = size; left > 0 || *number == '\0'; left /= 10) {
+        *--number = (char)('0' + left % 10);
+    }
+    const char *keep = c->parser.http_minor == 0 ? "Connection: keep-alive\r\n" : "";
+    const char *parts[] = {"HTTP/1.1 ", status, "\r\nContent-Length: ", number, "\r\n",
+                           c->closing ? "Connection: close\r\n" : keep, "\r\n"};
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        put(c, parts[i], strlen(parts[i]));
+    }
     if (size > 0 && c->parser.method != HTTP_HEAD) {
         put(c, body, size);
     }
@@ -135,9 +137,7 @@ static bool expects(struct conn *c) {
     return line[c->expect] == 0;
 }
 
-/* The parser's callbacks. They run inside llhttp_execute. */
-
-/* It may come in pieces. A head is counted from its URL on. */
+/* The parser's callbacks, inside llhttp_execute. A URL may come in pieces; heads count from it. */
 static int on_url(llhttp_t *parser, const char *at, size_t size) {
     struct conn *c = (struct conn *)parser;
     if (c->url_size == 0) {
@@ -260,8 +260,9 @@ static ssize_t answer_batch(struct conn *c, const char *data, size_t size) {
 static ssize_t linger(struct conn *c) {
     const char *data;
     ssize_t taken = 0, n = 0;
+    double end = pica_time() + idle;
     (void)pica_writer_write_eof(c->writer);
-    while (taken < 4 * MAX_BODY && (n = wait_for(c, &data, linger_time)) > 0) {
+    while (taken < 4 * MAX_BODY && pica_time() < end && (n = wait_for(c, &data, linger_time)) > 0) {
         pica_reader_consume(c->reader, (size_t)n);
         taken += n;
     }
@@ -315,8 +316,7 @@ static void on_signal(int number) {
     atomic_fetch_sub(&gate, 2);
 }
 
-/* On the loop, where printing is allowed. */
-static void on_wake(void *arg) {
+static void on_wake(void *arg) { /* on the loop, where printing is allowed */
     if (ends) {
         pica_event_set(&stop);
     }

@@ -1,0 +1,305 @@
+#!/usr/bin/env python3
+"""What hostile clients can do to a server that sets limits: not much.
+
+usage: hostile.py EXAMPLES [--seconds S] [--attackers N] [--idle S] [--workers W] [--report]
+
+The HTTP example runs with a small --idle. 16 well-behaved clients ask it 40 times a second each, first
+twice for S seconds without anybody else (the control), then S seconds while N attackers of one kind, and then
+of the next, each come again every second. For each kind: the server must end every connection within its limits,
+and the memory that it takes at most meanwhile must stay within 2 MiB for each attacker.
+
+Over all kinds the 99th percentile of the well-behaved clients must be within 20 % of what it was. It is only
+reported if the two halves of the control differ by more than that, or if the same attacks on another
+server of this machine (the second control) hold the clients back as much: then it is the processors that
+are short; or with --report.
+"""
+
+import argparse
+import os
+import pickle
+import random
+import select
+import selectors
+import socket
+import sys
+import threading
+import time
+
+import serving
+
+CLIENTS, PACE = 16, 0.025
+AGAIN, SLACK, EACH = 1.0, 1.2, 2 << 20
+BEGIN = b"GET / HTTP/1.1\r\nHost: x\r\n"
+
+
+# The attackers. Each gets a connection and returns when it sees that it was ended.
+
+
+def ended(sock):
+    """Waits for the end without reading what comes before it."""
+    poll = select.poll()
+    poll.register(sock, select.POLLRDHUP)
+    poll.poll(serving.LIMIT * 1000)
+
+
+def push(sock, pieces):
+    """Sends the pieces until there are no more, or the server takes no more."""
+    for piece in pieces:
+        sock.sendall(piece)
+
+
+def drain(sock):
+    while sock.recv(1 << 16):
+        pass
+
+
+def one_byte_a_second(sock, _):
+    sock.settimeout(1.0)
+    for i in range(int(serving.LIMIT)):
+        sock.sendall(b"GET / HTTP/1.1\r\nX: "[i:i + 1] or b"y")
+        try:
+            drain(sock)
+            return
+        except TimeoutError:
+            pass
+    raise TimeoutError
+
+
+def headers_without_end(sock, _):
+    sock.sendall(BEGIN)
+    push(sock, (b"X-Header-%d: %s\r\n" % (i, b"y" * 50) for i in range(1000000)))
+
+
+def requests_without_reading(sock, _):
+    """100,000 of them. What the server does not take stays in the kernel."""
+    sock.settimeout(serving.LIMIT)
+    push(sock, [serving.GET * 1000] * 100)
+    ended(sock)
+
+
+def longer_body(sock, _):
+    """Announces 10 bytes; sends a MiB."""
+    push(sock, [b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n", b"z" * (1 << 20)])
+    drain(sock)
+
+
+def garbage(sock, chance):
+    push(sock, (chance.randbytes(4096) for _ in range(1000)))
+    drain(sock)
+
+
+def slow_after_refusal(sock, _):
+    """The server has answered, and would give the peer time to read that."""
+    push(sock, [b"nonsense\r\n\r\n"])
+    for _ in range(int(4 * serving.LIMIT)):
+        time.sleep(0.25)
+        sock.sendall(b"x")
+    raise TimeoutError
+
+
+def silence(sock, _):
+    drain(sock)
+
+
+KINDS = (one_byte_a_second, headers_without_end, requests_without_reading, longer_body, garbage,
+         slow_after_refusal, silence)
+
+
+class Attackers:
+    """Of one kind, each again and again, until a point in time."""
+
+    def __init__(self, server, kind, options):
+        self.server, self.kind = server, kind
+        self.end = time.monotonic() + options.seconds
+        self.longest = 0.0  # seconds until a connection was ended
+        self.count = 0
+        self.threads = [threading.Thread(target=self.live, args=(i / options.attackers,),
+                                         daemon=True) for i in range(options.attackers)]
+        for thread in self.threads:
+            thread.start()
+
+    def live(self, offset):
+        chance = random.Random(offset)
+        start = time.monotonic() + offset * AGAIN  # not all in the same moment
+        while start < self.end:
+            time.sleep(max(0.0, start - time.monotonic()))
+            start = time.monotonic()
+            self.attack(chance)
+            self.longest = max(self.longest, time.monotonic() - start)
+            self.count += 1
+            start += AGAIN
+
+    def attack(self, chance):
+        """One connection, to its end. A reset is one too."""
+        # Little room here, so that answers which are not read soon are the server's burden.
+        with self.server.connect(receive_buffer=4096) as sock:
+            try:
+                self.kind(sock, chance)
+            except TimeoutError:
+                self.longest = serving.LIMIT
+            except OSError:
+                pass
+
+    def wait(self, before):
+        """Until the server has no connection of theirs; gives the most memory that it took."""
+        most = 0
+        end = self.end + serving.LIMIT
+        # A descriptor that is closed is a connection that has ended.
+        while any(thread.is_alive() for thread in self.threads) or self.server.descriptors() > before:
+            most = max(most, self.server.resident())
+            if time.monotonic() > end:
+                self.longest = serving.LIMIT
+                break
+            time.sleep(0.01)
+        return most
+
+
+# The well-behaved clients.
+
+
+def behave(address, stop):
+    """Asks at a steady pace; gives (when, how long it took) of each answer."""
+    seen = []
+    selector = selectors.DefaultSelector()
+    now = time.monotonic()
+    due = []
+    for i in range(CLIENTS):
+        sock = socket.create_connection(address, serving.LIMIT)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        due.append((now + PACE * i / CLIENTS, sock))
+    waiting = 0
+    while not select.select([stop], [], [], 0)[0] or waiting:
+        while due and due[0][0] <= time.monotonic():
+            at, sock = due.pop(0)
+            sock.sendall(serving.GET)
+            selector.register(sock, selectors.EVENT_READ, [at, time.monotonic(), bytearray()])
+            waiting += 1
+        for key, _ in selector.select(max(0.0, due[0][0] - time.monotonic()) if due else 1.0):
+            at, start, data = key.data
+            data += key.fileobj.recv(4096)
+            assert serving.HELLO.startswith(data) and data, f"wrong answer {bytes(data)!r}"
+            if data == serving.HELLO:
+                now = time.monotonic()
+                seen.append((start, now - start))
+                selector.unregister(key.fileobj)
+                due.append((max(at + PACE, now), key.fileobj))
+                due.sort(key=lambda entry: entry[0])
+                waiting -= 1
+    return seen
+
+
+class Behaved:
+    """The well-behaved clients, in a process of their own."""
+
+    def __init__(self, address):
+        stop, self.stop = os.pipe()
+        self.result, result = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.close(self.stop)
+                os.close(self.result)
+                with os.fdopen(result, "wb") as out:
+                    pickle.dump(behave(address, stop), out)
+                os._exit(0)
+            except BaseException as error:  # the other process must see it, and nothing else
+                print(f"a well-behaved client: {error!r}", file=sys.stderr, flush=True)
+                os._exit(1)
+        os.close(stop)
+        os.close(result)
+
+    def end(self):
+        """Gives what they saw."""
+        os.close(self.stop)
+        with os.fdopen(self.result, "rb") as result:
+            data = result.read()
+        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        assert code == 0, "a well-behaved client was not served"
+        return pickle.loads(data)
+
+
+def p99(seen, spans):
+    """Milliseconds, of the answers to questions asked in the spans."""
+    times = sorted(took for start, took in seen if any(a <= start < b for a, b in spans))
+    return 1000 * times[len(times) * 99 // 100] if times else float("nan")
+
+
+def attack_all(server, options, held):
+    """All kinds; gives the spans. held: gets whether the server kept its limits; None: not asked."""
+    before, memory = server.descriptors(), server.resident()
+    # The time for a head or for the next bytes; for the last answer; and a busy machine.
+    patience = 2 * options.idle + 1.0 + 2.0
+    spans = []
+    for kind in KINDS:
+        begin = time.monotonic()
+        attackers = Attackers(server, kind, options)
+        most = attackers.wait(before)
+        spans.append((begin, time.monotonic()))
+        if held is None:
+            continue
+        good = attackers.longest <= patience and most - memory <= EACH * options.attackers
+        held.append(good)
+        print(f"  {kind.__name__}: {attackers.count} times, ended within {attackers.longest:.2f} s "
+              f"(limit {patience:.1f}), memory +{max(0, most - memory) >> 10} KiB at most "
+              f"(limit {EACH * options.attackers >> 10}){'' if good else ': FAILED'}", flush=True)
+    if held is not None:
+        left = server.descriptors()
+        held.append(left == before)
+        print(f"  memory {memory >> 10} KiB before, {server.resident() >> 10} KiB after all; "
+              f"descriptors {before} before, {left} after", flush=True)
+    return spans
+
+
+def judge(seen, quiet, elsewhere, spans, report):
+    """Whether the well-behaved were served as before."""
+    halves = [p99(seen, [span]) for span in quiet]
+    control = max(halves) / min(halves)
+    before, other, during = p99(seen, quiet), p99(seen, elsewhere), p99(seen, spans)
+    for what, times in (("of the same attacks on another server", elsewhere), ("of these", spans)):
+        print(f"  p99 during each kind {what}: "
+              + " ".join(f"{p99(seen, [span]):.2f}" for span in times) + " ms")
+    print(f"p99 of {len(seen)} requests: {before:.2f} ms before (halves {halves[0]:.2f} and "
+          f"{halves[1]:.2f}, ratio {control:.2f}), {during:.2f} ms during the attacks, ratio "
+          f"{during / before:.2f}; {other:.2f} ms during those on another server", flush=True)
+    if during <= SLACK * before:
+        return True
+    if report or control > SLACK or during <= SLACK * other:
+        print("  only reported: " + ("as asked" if report else "the control differs as much"
+                                     if control > SLACK else "the processors are short"))
+        return True
+    print("  FAILED: the well-behaved clients were held back")
+    return False
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("examples", help="the folder of the programs")
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--attackers", type=int, default=8)
+    parser.add_argument("--idle", type=float, default=2)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--report", action="store_true")
+    options = parser.parse_args()
+    path = serving.program(options.examples, "pica-http-server")
+    held = []
+    limits = "--idle", str(options.idle)
+    with serving.Server(path, *limits, workers=options.workers) as server, \
+            serving.Server(path, *limits, workers=options.workers) as other:
+        behaved = Behaved(server.address)
+        os.nice(10)  # the attackers are this process: elsewhere, they would be other machines
+        time.sleep(min(1.0, options.seconds))
+        marks = [time.monotonic()]
+        for _ in range(2):
+            time.sleep(options.seconds)
+            marks.append(time.monotonic())
+        try:
+            elsewhere = attack_all(other, options, None)
+            spans = attack_all(server, options, held)
+        finally:
+            seen = behaved.end()
+    held.append(judge(seen, list(zip(marks, marks[1:])), elsewhere, spans, options.report))
+    return 0 if all(held) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
