@@ -14,5 +14,6 @@
 #include <pica/sync.h>
 #include <pica/net.h>
 #include <pica/stream.h>
+#include <pica/file.h>
 
 #endif

@@ -92,7 +92,7 @@ struct pica_runtime_stats {
     uint64_t stacks_live;   /* task stacks in use or cached by workers */
     uint64_t stacks_idle;   /* task stacks kept for reuse */
     uint64_t operations;    /* engine operations in flight */
-    uint64_t sockets;       /* open socket handles */
+    uint64_t sockets;       /* open socket and file handles */
 };
 /* Fills *stats. 0, or -EINVAL for a wrong size. Any thread, while rt is open. */
 PICA_API int pica_runtime_get_stats(pica_runtime *rt, struct pica_runtime_stats *stats);
