@@ -31,6 +31,7 @@
 #include "runtime/task.h"
 
 #define OPEN_TRIES 16
+#define OPEN_ALWAYS (O_CLOEXEC | O_NONBLOCK)
 
 /* An operation that is in the ring. */
 struct file_op {
@@ -184,7 +185,10 @@ static int path_run(pica_task *task, pica__op *op) {
 
 /* --- opening --- */
 
-static int open_op(pica_file **out, pica_task *task, pica_file *directory, pica__op_file *op) {
+/* Opens of FIFOs may wait for ever, or not, depending on what the kernel has cached of the path. So all files
+ * are opened without waiting, which is given back afterwards if it was not wanted (flags). */
+static int open_op(pica_file **out, pica_task *task, pica_file *directory, pica__op_file *op,
+                   int flags) {
     pica_file *file = file_new(task->loop);
     if (file == NULL) {
         return -ENOMEM;
@@ -195,6 +199,11 @@ static int open_op(pica_file **out, pica_task *task, pica_file *directory, pica_
         return fd;
     }
     file->fd = fd;
+    file->append = (flags & O_APPEND) != 0;
+    if ((flags & (O_NONBLOCK | O_PATH)) == 0) {
+        /* Of the flags given to open these are the ones that can be set, and stay. */
+        (void)pica__sys_fcntl(fd, F_SETFL, flags & (O_APPEND | O_ASYNC | O_DIRECT | O_NOATIME));
+    }
     pica_runtime *rt = file->home->rt;
     atomic_fetch_add_explicit(&rt->sockets, 1, memory_order_relaxed);
     pica__closer_add(file->home, &file->closer);
@@ -211,9 +220,9 @@ int pica_file_open(pica_file **out, const char *path, int flags, unsigned mode) 
     if (rc < 0) {
         return rc;
     }
-    pica__op_file op = {.path = path, .flags = flags | O_CLOEXEC, .mode = mode};
+    pica__op_file op = {.path = path, .flags = flags | OPEN_ALWAYS, .mode = mode};
     pica__op_init(&op.op, PICA__OP_OPEN, AT_FDCWD, NULL);
-    return open_op(out, task, NULL, &op);
+    return open_op(out, task, NULL, &op, flags);
 }
 
 int pica_file_open_beneath(pica_file **out, pica_file *directory, const char *path, int flags,
@@ -227,7 +236,7 @@ int pica_file_open_beneath(pica_file **out, pica_file *directory, const char *pa
         return rc;
     }
     bool makes = (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE;
-    struct open_how how = {.flags = (uint64_t)(unsigned)(flags | O_CLOEXEC),
+    struct open_how how = {.flags = (uint64_t)(unsigned)(flags | ((flags & O_PATH) != 0 ? O_CLOEXEC : OPEN_ALWAYS)),
                            .mode = makes ? mode & 07777 : 0, /* it must be 0 else */
                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
     pica__op_file op = {.path = path, .buffer = &how};
@@ -235,7 +244,7 @@ int pica_file_open_beneath(pica_file **out, pica_file *directory, const char *pa
     /* EAGAIN: a rename or mount elsewhere made the kernel unsure, try again: openat2(2). */
     rc = -EAGAIN;
     for (int i = 0; i < OPEN_TRIES && rc == -EAGAIN; i++) {
-        rc = open_op(out, task, directory, &op);
+        rc = open_op(out, task, directory, &op, flags);
     }
     pica__file_end(directory);
     return rc;

@@ -24,11 +24,13 @@ struct pica_file {
     pica__wait *closer_wait; /* pica_file_close waits for the last use */
     pica__link running;      /* struct file_op: what is in the ring */
     int fd;             /* constant */
+    bool append;        /* constant: O_APPEND */
     /* Learnt once, by anybody; relaxed, each stands for itself. */
     _Atomic bool no_nowait_read;
     _Atomic bool no_nowait_write;
     _Atomic uint8_t kind; /* of file_rw.c */
     pica_lock turn;     /* of those who use the position */
+    int64_t position;   /* with the turn */
     pica_loop *home;
     pica__closer closer;
 };

@@ -26,8 +26,9 @@ typedef struct pica_file pica_file;
 /* Opens path; flags and mode (permission bits of a file that is made, less the umask) as of open(2);
  * O_CLOEXEC is always on. A relative path begins at the process's current directory. *out is ended by
  * pica_file_close or pica_file_release; a file that is still open when its runtime ends is closed by that,
- * and the handle then can only be released. A FIFO is opened when its other end is (unless O_NONBLOCK):
- * that can be cancelled. Suspends. Task. Errors of open(2), -EINVAL (out or path NULL), -ENOMEM,
+ * and the handle then can only be released. Opening never waits for the other end of a
+ * FIFO: it is as with O_NONBLOCK (-ENXIO without a reader; reads find the end as long as there is no writer), but
+ * reads and writes then wait. Suspends. Task. Errors of open(2), -EINVAL (out or path NULL), -ENOMEM,
  * PICA_ENOTASK, PICA_ECANCELED (nothing is open; a file may have been made by O_CREAT). */
 PICA_API int pica_file_open(pica_file **out, const char *path, int flags, unsigned mode);
 /* The same for a path that begins at, and must not lead out of, an open directory: neither by "..", nor by

@@ -42,12 +42,12 @@ PICA__NOINLINE int pica__sys_ftruncate(int fd, int64_t size) {
     return ftruncate(fd, size) < 0 ? -errno : 0;
 }
 
-PICA__NOINLINE int pica__sys_is_regular(int fd) {
+PICA__NOINLINE int pica__sys_type(int fd) {
     struct statx st;
     if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st) < 0) {
         return -errno;
     }
-    return S_ISREG(st.stx_mode);
+    return st.stx_mode & S_IFMT;
 }
 
 /* A thread's signal mask around the call, because sendfile has no MSG_NOSIGNAL. What the call raised itself is

@@ -15,8 +15,8 @@ ssize_t pica__sys_read_nowait(int fd, const struct iovec *parts, int count, int6
 ssize_t pica__sys_write_nowait(int fd, const struct iovec *parts, int count, int64_t offset);
 int64_t pica__sys_lseek(int fd, int64_t offset, int whence);
 int pica__sys_ftruncate(int fd, int64_t size);
-/* Whether fd is a regular file. Never asks a server. */
-int pica__sys_is_regular(int fd);
+/* The bits of fd's mode that tell what it is (S_IFMT). Never asks a server. */
+int pica__sys_type(int fd);
 /* sendfile(2) that sends no SIGPIPE; out must be non-blocking. */
 ssize_t pica__sys_sendfile(int out, int in, int64_t offset, size_t size);
 
