@@ -21,5 +21,6 @@
 #include <pica/process.h>
 #include <pica/datagram.h>
 #include <pica/debug.h>
+#include <pica/file.h>
 
 #endif

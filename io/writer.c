@@ -12,9 +12,13 @@
  * Each call's bytes lie in one piece: in one chunk, or partly sent by a flush that nobody overtakes.
  * So calls are never mixed, and calls ordered by happens-before are sent in that order.
  *
+ * A task that sends by itself (sendfile.c) owns FLUSHING meanwhile. It gets there by a claim, a chunk without
+ * bytes that keeps its place in the lists: the flush that comes to it hands FLUSHING on to the task, with what
+ * is behind it in "sending", and the task gives it back to a flush.
+ *
  * State bits, with the function that sets each; all changes are made under the lock:
  *
- *     (none) --append, uncork, drain, write_eof, close, abort--> FLUSHING
+ *     (none) --append, uncork, drain, write_eof, close, abort, claim--> FLUSHING
  *     FLUSHING --next_batch: nothing left---------------------> (none)
  *     FLUSHING --next_batch: nothing left, EOF----------------> FLUSHING | EOF_SENT
  *     FLUSHING --next_batch: nothing left, CLOSING------------> CLOSED (FLUSHING stays set)
@@ -73,6 +77,17 @@ static int refusal(struct pica_writer *writer, uint32_t state) {
     return (state & PICA__WRITER_LOST) != 0 ? writer->error : 0;
 }
 
+int pica__writer_refusal(struct pica_writer *writer) {
+    return refusal(writer, state_of(writer));
+}
+
+int pica__writer_error(struct pica_writer *writer) {
+    uint32_t state = state_of(writer);
+    return (state & PICA__WRITER_LOST) != 0      ? writer->error
+           : (state & PICA__WRITER_ABORTED) != 0 ? PICA_ECLOSED
+                                                 : 0;
+}
+
 void pica__writer_init(struct pica_writer *writer) {
     memset(writer, 0, sizeof *writer);
     pica__lock_init(&writer->lock);
@@ -108,7 +123,8 @@ static void chunk_free(struct pica__chunk *chunk) {
     if (chunk->capacity == CHUNK_MIN) {
         pica__block_put(chunk);
     } else {
-        pica__free(chunk, sizeof *chunk + chunk->capacity);
+        size_t size = pica__chunk_is_place(chunk) ? sizeof(struct pica__claim *) : chunk->capacity;
+        pica__free(chunk, sizeof *chunk + size);
     }
 }
 
@@ -177,6 +193,17 @@ static void pending_sub(struct pica_writer *writer, size_t size) {
     wake_drainers(writer);
 }
 
+/* Frees a place; its task does not get there. */
+static void drop_place(struct pica_writer *writer, struct pica__chunk *place) {
+    pica__lock(&writer->lock);
+    struct pica__claim *claim = pica__claim_take(place);
+    pica__unlock(&writer->lock);
+    chunk_free(place);
+    if (claim != NULL) {
+        pica__wait_fire(&claim->wait, pica__writer_error(writer));
+    }
+}
+
 /* Frees a list that was taken out and counts its bytes as gone. */
 static void drop(struct pica_writer *writer, struct pica__chunks *list) {
     size_t size = 0;
@@ -184,7 +211,11 @@ static void drop(struct pica_writer *writer, struct pica__chunks *list) {
         struct pica__chunk *chunk = list->first;
         list->first = chunk->next;
         size += chunk->end - chunk->begin;
-        chunk_free(chunk);
+        if (pica__chunk_is_place(chunk)) {
+            drop_place(writer, chunk);
+        } else {
+            chunk_free(chunk);
+        }
     }
     list->last = NULL;
     pending_sub(writer, size);
@@ -226,10 +257,26 @@ static void finish_close(struct pica_writer *writer) {
     pica__stream_unref(stream);
 }
 
+/* Takes the places at the front of `sending` out, up to one that somebody claims: who, or NULL. Under the
+ * lock. */
+static struct pica__claim *next_claim(struct pica_writer *writer) {
+    struct pica__claim *claim = NULL;
+    struct pica__chunk *first;
+    while (claim == NULL && (first = writer->sending.first) != NULL && pica__chunk_is_place(first)) {
+        writer->sending.first = first->next;
+        if (first->next == NULL) {
+            writer->sending.last = NULL;
+        }
+        claim = pica__claim_take(first);
+        chunk_free(first);
+    }
+    return claim;
+}
+
 /*
  * Gets the flush its next work. True: there is something in `sending`. False: there is nothing left
- * to do and FLUSHING was given up; *result is the connection's error or 0, and the writer must not
- * be touched any more.
+ * to do and FLUSHING was given up, or to a claim; *result is the connection's error or 0, and the writer
+ * must not be touched any more.
  */
 static bool next_batch(struct pica_writer *writer, int *result) {
     for (;;) {
@@ -242,6 +289,12 @@ static bool next_batch(struct pica_writer *writer, int *result) {
         chunks_move(&writer->sending, &writer->waiting);
         if (*result != 0) {
             chunks_move(&dropped, &writer->sending);
+        }
+        struct pica__claim *claim = next_claim(writer);
+        if (claim != NULL) {
+            pica__unlock(&writer->lock);
+            pica__wait_fire(&claim->wait, PICA__CLAIM_GRANTED);
+            return false;
         }
         if (writer->sending.first != NULL) {
             pica__unlock(&writer->lock);
@@ -282,8 +335,8 @@ static void burst_add(struct pica_writer *writer, size_t size) {
 static ssize_t send_chunks(struct pica_writer *writer) {
     struct iovec parts[CHUNKS_MAX];
     int count = 0;
-    for (struct pica__chunk *chunk = writer->sending.first; chunk != NULL && count < CHUNKS_MAX;
-         chunk = chunk->next) {
+    for (struct pica__chunk *chunk = writer->sending.first;
+         chunk != NULL && count < CHUNKS_MAX && !pica__chunk_is_place(chunk); chunk = chunk->next) {
         parts[count].iov_base = chunk->data + chunk->begin;
         parts[count].iov_len = chunk->end - chunk->begin;
         count++;
@@ -443,7 +496,7 @@ static int append(struct pica_writer *writer, const struct iovec *parts, int cou
         pica__unlock(&writer->lock);
         return 0;
     }
-    size_t capacity = last == NULL ? CHUNK_MIN : 2 * last->capacity;
+    size_t capacity = last == NULL || pica__chunk_is_place(last) ? CHUNK_MIN : 2 * last->capacity;
     pica__unlock(&writer->lock);
     return append_chunk(writer, parts, count, total, capacity < CHUNK_MAX ? capacity : CHUNK_MAX);
 }
@@ -493,15 +546,22 @@ int pica_writer_uncork(pica_writer *writer) {
 
 /* --- drain ---------------------------------------------------------------------------------- */
 
-/* Waits on `drained`, holding a reference to the pair. */
-static int drain_wait(struct pica_writer *writer) {
-    /* A cork would keep for ever what this waits for. */
+void pica__writer_kick(struct pica_writer *writer) {
     pica__lock(&writer->lock);
     if (writer->waiting.first != NULL) {
         (void)flush_unlock(writer);
     } else {
         pica__unlock(&writer->lock);
     }
+}
+
+void pica__writer_unclaim(struct pica_writer *writer, bool full) {
+    (void)flush(writer, full);
+}
+
+/* Waits on `drained`, holding a reference to the pair. */
+static int drain_wait(struct pica_writer *writer) {
+    pica__writer_kick(writer); /* a cork would keep for ever what this waits for */
     int rc = 0;
     while (rc == 0) {
         pica__lock(&writer->lock);

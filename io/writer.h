@@ -13,6 +13,7 @@
 #include <pica/sync.h>
 
 #include "runtime/base/lock.h"
+#include "runtime/wait.h"
 
 /* Bits of pica_writer.state; writer.c has the diagram. */
 enum {
@@ -26,7 +27,8 @@ enum {
     PICA__WRITER_CLOSED = 1 << 7        /* the end */
 };
 
-/* A piece of what is pending; begin moves up as the kernel takes bytes. */
+/* A piece of what is pending; begin moves up as the kernel takes bytes. With capacity 0 it is no piece but the
+ * place of a claim: data holds a struct pica__claim *, NULL once that was withdrawn. */
 struct pica__chunk {
     struct pica__chunk *next;
     size_t begin;
@@ -82,6 +84,36 @@ void pica__writer_destroy(struct pica_writer *writer);
 /* The connection is lost for the reason error, for instance because receiving said so: drops what
  * is pending, wakes drainers. Only the first error counts. Any runtime thread. */
 void pica__writer_lost(struct pica_writer *writer, int error);
+
+/* A task that waits to send at its place between the writes: writer_claim.c. */
+struct pica__claim {
+    pica__wait wait;
+    struct pica_writer *writer;
+    struct pica__chunk *place; /* under the writer's lock; NULL: it is in no list, or was taken out of it */
+    bool placed;               /* the place was given to the writer, which frees it */
+};
+
+/* Makes task, the current one, the owner of FLUSHING behind all that was written before; what is written
+ * meanwhile waits. Suspends. 0, PICA_ECLOSED, the connection's error, PICA_ECANCELED, -ENOMEM. The caller
+ * holds a reference to the pair. */
+int pica__writer_claim(struct pica_writer *writer, pica_task *task);
+/* The end of that. full: the kernel just said so. */
+void pica__writer_unclaim(struct pica_writer *writer, bool full);
+/* 0, the connection's error, or PICA_ECLOSED after an abort. */
+int pica__writer_error(struct pica_writer *writer);
+
+/* For writer.c and writer_claim.c. Refuses what is to be written: 0 or why. Under the lock. */
+int pica__writer_refusal(struct pica_writer *writer);
+/* Sends what waits because of a cork. Without the lock. */
+void pica__writer_kick(struct pica_writer *writer);
+static inline bool pica__chunk_is_place(const struct pica__chunk *chunk) {
+    return chunk->capacity == 0;
+}
+/* Who has claimed a place that is taken out of the list, or NULL; who takes it fires its wait. Under the
+ * lock. */
+struct pica__claim *pica__claim_take(struct pica__chunk *place);
+/* What the wait is fired with when it is its turn. */
+enum { PICA__CLAIM_GRANTED = 1 };
 
 /* Whether close or abort was called. */
 static inline bool pica__writer_closing(struct pica_writer *writer) {

@@ -104,7 +104,7 @@ struct pica_runtime_stats {
     uint64_t stacks_idle;     /* task stacks kept for reuse */
     uint64_t stacks_high_water; /* the most that were live at once */
     uint64_t operations;      /* engine operations in flight */
-    uint64_t sockets;         /* open descriptors: sockets, listeners, watched ones, child processes */
+    uint64_t sockets;         /* open descriptors: sockets, listeners, files, watched ones, children */
     uint64_t timers;          /* armed: sleeps, time-outs, calls for later */
     uint64_t ready_callbacks; /* queued on the loops: callbacks, and tasks that are pinned or in fifo order */
     uint64_t deque_length;    /* runnable tasks queued at workers */

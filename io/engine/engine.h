@@ -31,6 +31,10 @@ enum pica__op_kind {
     PICA__OP_OPEN,    /* path, flags, mode; fd: the directory, AT_FDCWD. Result: a descriptor */
     PICA__OP_READ,    /* buffer, size, offset (-1: at the file's own position). Result: bytes, 0 at the end */
     PICA__OP_WRITE,   /* the same. Result: bytes */
+    PICA__OP_READV,   /* as READ; buffer: `size` iovecs */
+    PICA__OP_WRITEV,
+    PICA__OP_OPEN2,   /* path, buffer: a struct open_how. Result: a descriptor */
+    PICA__OP_TRUNCATE, /* offset: the new size. Result: 0; -EINVAL also if the kernel does not know it */
     PICA__OP_FSYNC,   /* flags: 0, or IORING_FSYNC_DATASYNC's meaning if not 0. Result: 0 */
     PICA__OP_STAT,    /* path (may be "" with AT_EMPTY_PATH), flags, buffer: a struct statx. Result: 0 */
     PICA__OP_CLOSE    /* Result: 0; the descriptor is gone whatever it says */

@@ -188,6 +188,19 @@ static void file_prepare(struct io_uring_sqe *sqe, const pica__op_file *file) {
             io_uring_prep_write(sqe, fd, file->buffer, (unsigned)file->size,
                                 (uint64_t)file->offset);
             break;
+        case PICA__OP_READV:
+            io_uring_prep_readv(sqe, fd, file->buffer, (unsigned)file->size, (uint64_t)file->offset);
+            break;
+        case PICA__OP_WRITEV:
+            io_uring_prep_writev(sqe, fd, file->buffer, (unsigned)file->size,
+                                 (uint64_t)file->offset);
+            break;
+        case PICA__OP_OPEN2:
+            io_uring_prep_openat2(sqe, fd, file->path, file->buffer);
+            break;
+        case PICA__OP_TRUNCATE:
+            io_uring_prep_rw(PICA__URING_OP_FTRUNCATE, sqe, fd, NULL, 0, (uint64_t)file->offset);
+            break;
         case PICA__OP_FSYNC:
             io_uring_prep_fsync(sqe, fd, file->flags != 0 ? IORING_FSYNC_DATASYNC : 0);
             break;

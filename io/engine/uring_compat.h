@@ -17,4 +17,7 @@
 #define IORING_FEAT_NO_IOWAIT (1U << 17)
 #endif
 
+/* IORING_OP_FTRUNCATE, Linux 6.9: an enumerator, so there is no telling whether the header has it. */
+#define PICA__URING_OP_FTRUNCATE 55
+
 #endif
