@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include "tests/support/gate.h"
 #include "tests/support/tasks.h"
@@ -247,6 +248,33 @@ TASK_TEST(cancelled) {
     PT_EQ(pica_join(running, NULL), 7);
     PT_EQ(atomic_load(&gate.calls), 1);
     pica_executor_release(ex);
+    return 0;
+}
+
+/* A function that runs has won, whenever it is that the cancellation comes: here from the function itself,
+ * often before its task has even suspended. */
+static int cancels_its_task(void *arg) {
+    PT_EQ(pica_task_cancel(arg), 1);
+    usleep(300); /* so that it may suspend meanwhile; both orders are right */
+    return 3;
+}
+
+static int cancelled_by_its_function(void *arg) {
+    PT_EQ(pica_run_in_executor(arg, cancels_its_task, pica_current_task()), 3);
+    PT_EQ(pica_checkpoint(), PICA_ECANCELED);
+    return 0;
+}
+
+TASK_TEST(running_functions_win) {
+    (void)arg;
+    for (int i = 0; i < 100; i++) {
+        pica_executor *ex = NULL;
+        PT_REQUIRE(pica_executor_new(&ex, 2) == 0); /* a new thread may run before its maker goes on */
+        PT_EQ(pica_join(spawn(cancelled_by_its_function, ex), NULL), 0);
+        pica_executor_close(ex);
+        PT_EQ(pica_executor_wait_closed(ex), 0);
+        pica_executor_release(ex);
+    }
     return 0;
 }
 

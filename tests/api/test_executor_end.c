@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "tests/support/gate.h"
+#include "tests/support/procfs.h"
 #include "tests/support/tasks.h"
 
 #if defined(__has_feature)
@@ -214,6 +215,45 @@ PT_TEST(across_runs) {
     PT_EQ(pica_thread_future_result(f, NULL), 7);
     pica_thread_future_free(f);
     PT_EQ(pica_close(rt), 0);
+}
+
+/* Idle threads sleep: not one wakes. */
+static int uses_both(void *arg) {
+    struct through t = {arg, code, (void *)1};
+    pica_task *task[4];
+    for (int i = 0; i < 4; i++) {
+        task[i] = spawn(calls, &t);
+    }
+    for (int i = 0; i < 4; i++) {
+        PT_EQ(pica_join(task[i], NULL), 1);
+    }
+    return pica_to_thread(code, (void *)1);
+}
+
+PT_TEST(idle_threads_sleep) {
+    static struct procfs_switches before, after;
+    pica_runtime *rt = NULL;
+    pica_executor *ex = NULL;
+    if (TSAN) {
+        PT_SKIP("the sanitizer has a thread of its own that wakes");
+    }
+    PT_REQUIRE(pica_runtime_new(&rt, NULL) == 0);
+    PT_REQUIRE(pica_executor_new(&ex, 4) == 0);
+    PT_EQ(pica_run_until_complete(rt, uses_both, ex), 1);
+    do { /* until the last steps of that are over */
+        procfs_switches(&before);
+        usleep(200000);
+        procfs_switches(&after);
+    } while (!procfs_switches_equal(&before, &after));
+    usleep(1000000);
+    procfs_switches(&after);
+    PT_CHECK(procfs_switches_equal(&before, &after));
+    PT_CHECK(threads_named("pica-pool\n") >= 2);
+    PT_EQ(pica_close(rt), 0);
+    pica_executor_release(ex);
+    while (threads_named("pica-pool\n") != 0) {
+        usleep(1000);
+    }
 }
 
 /* --- want --- */

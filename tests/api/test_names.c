@@ -370,6 +370,17 @@ static int has_no_memory(void *arg) {
     return 0;
 }
 
+/* What was looked up for nobody goes, also when it was still queued. */
+PT_TEST(all_goes_back) {
+    struct pica_runtime_options options = PICA_RUNTIME_OPTIONS_INIT;
+    struct pica_allocator allocator = {test_alloc, test_realloc, test_free, NULL};
+    options.allocator = &allocator;
+    PT_EQ(pica_run_opts(body_cancelled_look_ups_leave, NULL, &options), 0);
+    PT_EQ(atomic_load(&blocks), 0);
+    PT_EQ(pica_run_opts(body_storm_of_cancellations, NULL, NULL), 0);
+    PT_EQ(atomic_load(&blocks), 0);
+}
+
 PT_TEST(no_memory) {
     struct pica_runtime_options options = PICA_RUNTIME_OPTIONS_INIT;
     struct pica_allocator allocator = {test_alloc, test_realloc, test_free, NULL};
