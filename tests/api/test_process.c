@@ -265,6 +265,30 @@ TASK_TEST(pipes_in_the_place_of_the_three) {
     return 0;
 }
 
+TASK_TEST(started_without_stdin) {
+    int saved = fcntl(0, F_DUPFD_CLOEXEC, 10), given = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    struct pica_process_options o = with_pipes();
+    pica_process *a = NULL, *b = NULL;
+    close(0);
+    o.in = PICA_INHERIT; /* there is none, whatever the number 0 becomes meanwhile */
+    PT_EQ(pica_create_subprocess_shell(&a, "readlink /proc/self/fd/0 || echo none", &o), 0);
+    outputs(a, "none\n", "");
+    pica_process_release(a);
+    while (fcntl(0, F_GETFD) >= 0) {
+        PT_EQ(pica_sleep(0.001), 0);
+    }
+    o.in = given;
+    o.out = PICA_DEVNULL; /* gets the number 0 */
+    PT_EQ(pica_create_subprocess_shell(&b, "echo x || echo bad >&2", &o), 0);
+    PT_REQUIRE(dup2(saved, 0) == 0);
+    outputs(b, "(none)", "");
+    pica_process_release(b);
+    close(saved);
+    close(given);
+    (void)arg;
+    return 0;
+}
+
 TASK_TEST(nothing_else_is_inherited) {
     struct pica_process_options o = with_pipes();
     const char *list = "ls /proc/self/fd | wc -l";
