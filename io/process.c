@@ -117,13 +117,6 @@ static void closer_close(pica__closer *closer) {
 
 /* --- the pipes --- */
 
-static void fd_close(int *fd) {
-    if (*fd >= 0) {
-        (void)pica__sys_close(*fd);
-        *fd = -1;
-    }
-}
-
 /* Makes a stream of the program's end of a pipe, which is taken over in any case. */
 static int stream_open(pica_process *p, int fd, size_t limit, pica_reader **reader,
                        pica_writer **writer) {
@@ -162,13 +155,14 @@ static int pipe_open(pica_process *p, int which, size_t limit, int *child) {
                       : stream_open(p, fds[0], limit, &p->err, &p->err_end);
 }
 
-/* What one of the three is to be, as a descriptor of our own above 2: the number in *child, -1 for the program's. */
+/* What one of the three is to be: a descriptor of our own above 2, or `which` itself, the program's, if it has that
+ * (which was looked at before any other could get its number). */
 static int file_open(pica_process *p, int which, int kind, size_t limit, int *child) {
     int rc = 0;
     switch (kind) {
         case PICA_INHERIT:
         case PICA_STDOUT:
-            return 0;
+            return 0; /* *child is right */
         case PICA_PIPE:
             rc = pipe_open(p, which, limit, child);
             break;
@@ -179,9 +173,10 @@ static int file_open(pica_process *p, int which, int kind, size_t limit, int *ch
             rc = *child = pica__sys_fcntl(kind, F_DUPFD_CLOEXEC, 3);
             break;
     }
-    if (rc >= 0 && *child < 3) { /* the program runs without some of its three */
+    if (*child >= 0 && *child < 3) { /* the program runs without some of its three */
         int low = *child;
-        rc = *child = pica__sys_fcntl(low, F_DUPFD_CLOEXEC, 3);
+        *child = rc < 0 ? -1 : pica__sys_fcntl(low, F_DUPFD_CLOEXEC, 3);
+        rc = rc < 0 ? rc : *child;
         (void)pica__sys_close(low);
     }
     return rc < 0 ? rc : 0;
@@ -232,6 +227,10 @@ static int open_and_start(pica_process *p, const char *const argv[],
         .fd = {-1, -1, -1},
     };
     int rc = 0;
+    for (int i = 0; i < 3; i++) {
+        bool inherit = kinds[i] == PICA_INHERIT && pica__sys_fcntl(i, F_GETFD, 0) >= 0;
+        spawn.fd[i] = inherit ? i : -1;
+    }
     for (int i = 0; i < 3 && rc == 0; i++) {
         rc = file_open(p, i, kinds[i], o->limit, &spawn.fd[i]);
     }
@@ -239,7 +238,9 @@ static int open_and_start(pica_process *p, const char *const argv[],
         rc = start(p, &spawn);
     }
     for (int i = 0; i < 3; i++) {
-        fd_close(&spawn.fd[i]);
+        if (spawn.fd[i] > 2) {
+            (void)pica__sys_close(spawn.fd[i]);
+        }
     }
     return rc;
 }

@@ -2,7 +2,8 @@
  * begins (so its cost does not grow with ours, and it brings its error back without a pipe), on a stack of
  * its own, with all signals blocked in between.
  *
- * The three descriptors come from numbers above 2, so no duplicate overwrites a source of the next one. All
+ * The three descriptors come from numbers above 2 or stay what they are, so no duplicate overwrites a source of the
+ * next one. All
  * others are closed in the child, unless they are to be inherited: the library's own are close-on-exec anyway.
  */
 #ifndef _GNU_SOURCE
@@ -10,23 +11,18 @@
 #endif
 #include "io/process_spawn.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdint.h>
 #include <unistd.h>
 
 #include "runtime/base/compiler.h"
-#include "runtime/base/sys.h"
 
 static int add_files(posix_spawn_file_actions_t *files, const struct pica__spawn *spawn) {
     int rc = 0;
     for (int i = 0; i < 3 && rc == 0; i++) {
         int from = i == 2 && spawn->err_to_out ? 1 : spawn->fd[i];
-        if (from < 0 && pica__sys_fcntl(i, F_GETFD, 0) >= 0) {
-            from = i; /* to itself: it stays open, whatever its flag says */
-        }
-        if (from >= 0) {
+        if (from >= 0) { /* perhaps to itself: then it stays open, whatever its flag says */
             rc = posix_spawn_file_actions_adddup2(files, from, i);
         }
     }

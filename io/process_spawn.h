@@ -13,7 +13,7 @@ struct pica__spawn {
     bool new_group;
     bool inherit_fds;
     bool err_to_out;         /* fd[2] is not looked at */
-    int fd[3];               /* the child's stdin, stdout, stderr; above 2; or -1: the process's own */
+    int fd[3];               /* the child's stdin, stdout, stderr: above 2; or i, its own; or -1: none */
 };
 
 /* Starts it: 0 and *pid once the new program has begun, or the error of what could not be done. Blocks the

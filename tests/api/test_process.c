@@ -228,6 +228,67 @@ TASK_TEST(given_descriptors) {
     return 0;
 }
 
+/* A program that runs without some of the three: the pipes' ends get these numbers, in any order. */
+TASK_TEST(pipes_in_the_place_of_the_three) {
+    struct pica_process_options o = with_pipes();
+    int saved[3];
+    for (int mask = 1; mask < 8; mask++) {
+        for (int i = 0; i < 3; i++) {
+            PT_REQUIRE((saved[i] = fcntl(i, F_DUPFD_CLOEXEC, 10)) >= 0);
+            if ((mask & 1 << i) != 0) {
+                close(i);
+            }
+        }
+        pica_process *p = NULL;
+        int rc = pica_create_subprocess_shell(&p, "cat; echo error >&2", &o);
+        void *out = NULL, *err = NULL;
+        if (rc == 0) {
+            rc = pica_process_communicate(p, "input", 5, &out, NULL, &err, NULL);
+            pica_process_release(p);
+            for (int i = 0; i < 3; i++) { /* the loop closes the program's ends */
+                while ((mask & 1 << i) != 0 && fcntl(i, F_GETFD) >= 0) {
+                    PT_EQ(pica_sleep(0.001), 0);
+                }
+            }
+        }
+        for (int i = 0; i < 3; i++) {
+            PT_REQUIRE(dup2(saved[i], i) == i);
+            close(saved[i]);
+        }
+        PT_EQ(rc, 0);
+        PT_STR_EQ(out == NULL ? "" : (char *)out, "input");
+        PT_STR_EQ(err == NULL ? "" : (char *)err, "error\n");
+        free(out);
+        free(err);
+    }
+    (void)arg;
+    return 0;
+}
+
+TASK_TEST(started_without_stdin) {
+    int saved = fcntl(0, F_DUPFD_CLOEXEC, 10), given = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    struct pica_process_options o = with_pipes();
+    pica_process *a = NULL, *b = NULL;
+    close(0);
+    o.in = PICA_INHERIT; /* there is none, whatever the number 0 becomes meanwhile */
+    PT_EQ(pica_create_subprocess_shell(&a, "readlink /proc/self/fd/0 || echo none", &o), 0);
+    outputs(a, "none\n", "");
+    pica_process_release(a);
+    while (fcntl(0, F_GETFD) >= 0) {
+        PT_EQ(pica_sleep(0.001), 0);
+    }
+    o.in = given;
+    o.out = PICA_DEVNULL; /* gets the number 0 */
+    PT_EQ(pica_create_subprocess_shell(&b, "echo x || echo bad >&2", &o), 0);
+    PT_REQUIRE(dup2(saved, 0) == 0);
+    outputs(b, "(none)", "");
+    pica_process_release(b);
+    close(saved);
+    close(given);
+    (void)arg;
+    return 0;
+}
+
 TASK_TEST(nothing_else_is_inherited) {
     struct pica_process_options o = with_pipes();
     const char *list = "ls /proc/self/fd | wc -l";
