@@ -6,28 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "tests/support/tasks.h"
-
-typedef pica_datagram_endpoint endpoint;
-
-static pica_address ip(const char *host, unsigned port) {
-    pica_address address;
-    PT_REQUIRE(pica_address_ip(&address, host, port) == 0);
-    return address;
-}
-
-static pica_address name_of(endpoint *e) {
-    pica_address address;
-    PT_REQUIRE(pica_datagram_name(e, &address) == 0);
-    return address;
-}
-
-static endpoint *open_on(const char *host) {
-    pica_address local = ip(host, 0);
-    endpoint *e = NULL;
-    PT_REQUIRE(pica_datagram_open(&e, &local, NULL, NULL) == 0);
-    return e;
-}
+#include "tests/support/datagrams.h"
 
 /* --- batches --- */
 
