@@ -170,7 +170,6 @@ void pica_datagram_close(pica_datagram_endpoint *endpoint) {
     pica_socket *socket = pica__datagram_socket(endpoint);
     if (pica__socket_begin(socket, 0) == 0) { /* else it is closed, maybe with its runtime */
         pica_socket_close(pica__socket_ref(socket));
-        pica__datagram_turns_closed(endpoint);
         pica__socket_end(socket, 0);
     }
 }

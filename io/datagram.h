@@ -55,7 +55,4 @@ static inline bool pica__datagram_paced(const pica_datagram_endpoint *endpoint, 
     return addressed && endpoint->family == AF_UNIX;
 }
 
-/* All who wait in line go on with PICA_ECLOSED. After the socket was marked. */
-void pica__datagram_turns_closed(pica_datagram_endpoint *endpoint);
-
 #endif

@@ -6,7 +6,8 @@
  *     taken  --end, bit not set--> (free)
  *     taken, with the bit --end--> taken by the first in line     under the lock; flag and use pass on
  *
- * A task in line has a use of its own, which keeps the endpoint, until it was told.
+ * A task in line has a use of its own, which keeps the endpoint, until it was told. Closing wakes the one
+ * with the turn, if it waits; each that gets the turn of a closed endpoint passes it on and leaves.
  */
 #include "io/datagram.h"
 
@@ -85,23 +86,6 @@ static bool turn_commit(pica__wait *wait) {
     return waits;
 }
 
-/* The turn is taken: waits in line for it. */
-static PICA__NOINLINE int turn_wait_for(pica_datagram_endpoint *endpoint, pica_task *task,
-                                        uint32_t flag) {
-    pica_socket *socket = pica__datagram_socket(endpoint);
-    int rc = pica__socket_begin(socket, 0);
-    if (rc < 0) {
-        return rc;
-    }
-    struct turn_wait w = {{&turn_ops, task, NULL, 0}, endpoint, flag, {NULL, NULL}};
-    rc = pica__suspend(&w.wait, turn_commit);
-    /* What the one before left in the endpoint: ordered by his fire, or, if the commit took the turn, by
-     * the word, which this reads in the task's own context. */
-    (void)atomic_load_explicit(&socket->use, memory_order_acquire);
-    pica__socket_end(socket, 0);
-    return rc;
-}
-
 static void turn_end(pica_datagram_endpoint *endpoint, uint32_t flag) {
     pica_socket *socket = pica__datagram_socket(endpoint);
     uint32_t bit = line_bit(flag);
@@ -119,6 +103,27 @@ static void turn_end(pica_datagram_endpoint *endpoint, uint32_t flag) {
             return;
         }
     }
+}
+
+/* The turn is taken: waits in line for it. */
+static PICA__NOINLINE int turn_wait_for(pica_datagram_endpoint *endpoint, pica_task *task,
+                                        uint32_t flag) {
+    pica_socket *socket = pica__datagram_socket(endpoint);
+    int rc = pica__socket_begin(socket, 0);
+    if (rc < 0) {
+        return rc;
+    }
+    struct turn_wait w = {{&turn_ops, task, NULL, 0}, endpoint, flag, {NULL, NULL}};
+    rc = pica__suspend(&w.wait, turn_commit);
+    /* What the one before left in the endpoint: ordered by his fire, or, if the commit took the turn, by
+     * the word, which this reads in the task's own context. */
+    uint32_t use = atomic_load_explicit(&socket->use, memory_order_acquire);
+    if (rc == 0 && (use & PICA__SOCKET_CLOSED) != 0) {
+        turn_end(endpoint, flag); /* so the news goes down the line */
+        rc = PICA_ECLOSED;
+    }
+    pica__socket_end(socket, 0);
+    return rc;
 }
 
 int pica__datagram_read_begin(pica_datagram_endpoint *endpoint) {
@@ -220,21 +225,4 @@ ssize_t pica__datagram_write(pica_datagram_endpoint *endpoint, bool paced,
     }
     pica__socket_end(socket, 0);
     return n;
-}
-
-static void line_closed(pica_datagram_endpoint *endpoint, pica__link *line) {
-    for (;;) {
-        pica__lock(&endpoint->lock);
-        pica__link *first = pica__list_pop_front(line);
-        pica__unlock(&endpoint->lock);
-        if (first == NULL) {
-            return;
-        }
-        pica__wait_fire(&PICA__CONTAINER_OF(first, struct turn_wait, link)->wait, PICA_ECLOSED);
-    }
-}
-
-void pica__datagram_turns_closed(pica_datagram_endpoint *endpoint) {
-    line_closed(endpoint, &endpoint->readers);
-    line_closed(endpoint, &endpoint->writers);
 }
