@@ -368,6 +368,7 @@ static bool obey(pica__worker *worker) {
     worker->seen_phase = now;
     if ((now & 3) == PICA__PAUSED) {
         stop_searching(worker, true);
+        pica__count(&worker->stats.parks, 1);
         atomic_fetch_add_explicit(&rt->stopped, 1, memory_order_acq_rel);
         pica__park_wake(&rt->stopped);
         atomic_store_explicit(&worker->resting, true, memory_order_relaxed);
@@ -471,6 +472,7 @@ PICA__TSAN_APART static void wait_to_leave(pica_runtime *rt) {
     while (((now = atomic_load_explicit(&rt->phase, memory_order_acquire)) & 3) != PICA__ENDING) {
         pica__park_wait(&rt->phase, now, INT64_MAX); /* one that could not start */
     }
+    atomic_store_explicit(&pica__self()->resting, true, memory_order_relaxed);
     atomic_fetch_add_explicit(&rt->stopped, 1, memory_order_acq_rel);
     pica__park_wake(&rt->stopped);
     while (atomic_load_explicit(&rt->phase, memory_order_acquire) == now) {
