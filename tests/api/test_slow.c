@@ -108,7 +108,7 @@ static int culprit_main(void *arg) {
 PT_TEST(a_task) {
     awaited = true;
     run(culprit_main, "slow=60ms");
-    expect_report("task 'the culprit'", "burns_for+0x", 200);
+    expect_report("task 'the culprit'", "burns_for+0x", 60);
     PT_CHECK(find(0, "  #", "culprit+0x") < LINES); /* its caller too, through to the bottom */
 }
 
@@ -130,7 +130,7 @@ static int callback_main(void *arg) {
 PT_TEST(a_callback) {
     awaited = true;
     run(callback_main, "slow=60ms");
-    expect_report("a callback", "burns_for+0x", 200);
+    expect_report("a callback", "burns_for+0x", 60);
     PT_CHECK(find(0, "  #", "slow_callback+0x") < LINES);
 }
 
@@ -222,7 +222,7 @@ PT_TEST(the_programs_own_handler) {
     PT_EQ(pica_close(rt), 0);
     PT_REQUIRE(sigaction(SIGURG, NULL, &now) == 0);
     PT_CHECK(now.sa_handler == on_urgent);
-    expect_report("task 'the culprit'", "burns_for+0x", 200);
+    expect_report("task 'the culprit'", "burns_for+0x", 60);
 }
 
 PT_MAIN()
