@@ -226,6 +226,7 @@ static void threads_join(pica_runtime *rt, unsigned started) {
     } else {
         wait_for_stopped(rt, started);
     }
+    pica__slow_stop(rt); /* not earlier: it tells of whoever keeps the others from stopping */
     pica__backoff backoff = {0};
     while (atomic_load_explicit(&rt->visitors, memory_order_acquire) != 0) {
         pica__relax(&backoff);
@@ -527,7 +528,6 @@ int pica_close(pica_runtime *rt) {
         pica__log(PICA_LOG_ERROR, "%llu tasks did not end within %d s of being cancelled: abandoned",
                   (unsigned long long)pica__runtime_alive(rt), (int)(CLOSE_GRACE_NS / 1000000000));
     }
-    pica__slow_stop(rt);
     pica__runtime_unlist(rt);
     threads_join(rt, rt->workers);
     for (unsigned i = 0; i < rt->workers; i++) {

@@ -7,7 +7,7 @@
 /* Starts the watching thread if the configuration asks for it. By the thread that makes the runtime, when the
  * workers run. 0, -ENOMEM, -EAGAIN (no thread). */
 int pica__slow_start(pica_runtime *rt);
-/* Ends it. While the workers still run. */
+/* Ends it. When the workers have stopped, and before their threads are joined. */
 void pica__slow_stop(pica_runtime *rt);
 /* Frees its memory. When the workers have left: a late signal may have made them look at it. */
 void pica__slow_free(pica_runtime *rt);

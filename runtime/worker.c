@@ -411,6 +411,7 @@ static bool obey(pica__worker *worker) {
     worker->seen_phase = now;
     if ((now & 3) == PICA__PAUSED) {
         stop_searching(worker, true);
+        pica__count(&worker->stats.parks, 1);
         atomic_fetch_add_explicit(&rt->stopped, 1, memory_order_acq_rel);
         pica__park_wake(&rt->stopped);
         atomic_store_explicit(&worker->resting, true, memory_order_relaxed);

@@ -100,7 +100,7 @@ typedef struct pica__worker {
     /* Whether the worker sleeps and what can wake it: PICA__DOZE_... Written by the owner, read by
      * one that looks whether all are quiet; seq_cst (starved.c). */
     _Atomic uint32_t doze;
-    /* Whether the worker sleeps through a pause of the runtime. Written by the owner, read by the watcher of
+    /* Whether the worker sleeps through a pause of the runtime, or has stopped for good. Written by the owner, read by the watcher of
      * slow steps, relaxed. */
     _Atomic bool resting;
     /* In rt->idle's list; under its lock. */

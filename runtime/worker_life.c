@@ -78,6 +78,7 @@ PICA__TSAN_APART static void wait_to_leave(pica_runtime *rt) {
     while (((now = atomic_load_explicit(&rt->phase, memory_order_acquire)) & 3) != PICA__ENDING) {
         pica__park_wait(&rt->phase, now, INT64_MAX); /* one that could not start */
     }
+    atomic_store_explicit(&pica__self()->resting, true, memory_order_relaxed);
     atomic_fetch_add_explicit(&rt->stopped, 1, memory_order_acq_rel);
     pica__park_wake(&rt->stopped);
     while (atomic_load_explicit(&rt->phase, memory_order_acquire) == now) {
