@@ -2,7 +2,7 @@
 """Keeps functions and files small enough to be read whole. Usage: size.py ROOT
 
 A function over 90 lines or a file over 700 fails; over 70 and 600 warns. An example stays under 150
-lines, the HTTP server under 400. A function runs from the first line of its signature, in column 0, to
+lines, the HTTP server under 400, the static file server under 250. A function runs from the first line of its signature, in column 0, to
 its closing brace in column 0.
 """
 import pathlib
@@ -13,7 +13,7 @@ import sources
 
 FUNCTION_WARN, FUNCTION_FAIL = 70, 90
 FILE_WARN, FILE_FAIL = 600, 700
-EXAMPLE_FAIL = {"examples/http_server.c": 399}
+EXAMPLE_FAIL = {"examples/http_server.c": 399, "examples/static_file_server.c": 249}
 EXAMPLE_DEFAULT = 149
 
 NOT_A_FUNCTION = re.compile(r"^(?:typedef|struct|union|enum|extern\s+\"\")\b[^(]*\{|^[^(]*=\s*\{")
