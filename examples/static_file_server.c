@@ -22,7 +22,6 @@ static const char *host = "127.0.0.1", *folder_path;
 static unsigned port;
 static double idle = 30.0, grace = 2.0;
 static pica_file *folder;
-static atomic_bool draining; /* written by serve, read by every connection */
 
 struct request {
     char path[MAX_PATH];
@@ -31,14 +30,10 @@ struct request {
 };
 
 static const char *reason(int status) {
-    return status == 200   ? "OK"
-           : status == 400 ? "Bad Request"
-           : status == 403 ? "Forbidden"
-           : status == 404 ? "Not Found"
-           : status == 405 ? "Method Not Allowed"
-           : status == 414 ? "URI Too Long"
-           : status == 431 ? "Request Header Fields Too Large"
-                           : "Service Unavailable";
+    return status == 200 ? "OK" : status == 400 ? "Bad Request" : status == 403 ? "Forbidden"
+           : status == 404 ? "Not Found" : status == 405 ? "Method Not Allowed"
+           : status == 414 ? "URI Too Long" : status == 431 ? "Request Header Fields Too Large"
+           : "Service Unavailable";
 }
 
 static int hex(char c) {
@@ -91,7 +86,7 @@ static void parse(struct request *r, const char *head, size_t size) {
     if (version == NULL || line_end - version < 9 || memcmp(version, " HTTP/1.", 8) != 0) {
         return;
     }
-    r->keep = version[8] != '0' && !draining;
+    r->keep = version[8] != '0';
     r->head = path - head == 4 && memcmp(head, "HEAD", 4) == 0;
     r->status = take_path(r, path + 1, (size_t)(version - path - 1));
     if (!r->head && (path - head != 3 || memcmp(head, "GET", 3) != 0)) {
@@ -149,7 +144,7 @@ static int answer(pica_writer *writer, struct request *r) {
         rc = send_file(writer, file, st.st_size);
     }
     pica_file_release(file);
-    return rc;
+    return rc < 0 ? rc : pica_writer_drain(writer);
 }
 
 static int handle(pica_reader *reader, pica_writer *writer, void *arg) {
@@ -196,7 +191,6 @@ static void on_wake(void *arg) {
 static int serve(pica_server *server) {
     pica_timeout timeout;
     int rc = pica_event_wait(&stop);
-    draining = true;
     pica_server_close(server);
     if (rc >= 0 && pica_timeout_enter(&timeout, grace) >= 0 &&
         pica_timeout_exit(&timeout, pica_server_wait_closed(server)) < 0) {
