@@ -200,6 +200,7 @@ static int open_op(pica_file **out, pica_task *task, pica_file *directory, pica_
     }
     file->fd = fd;
     file->append = (flags & O_APPEND) != 0;
+    file->nonblock = (flags & O_NONBLOCK) != 0;
     if ((flags & (O_NONBLOCK | O_PATH)) == 0) {
         /* Of the flags given to open these are the ones that can be set, and stay. */
         (void)pica__sys_fcntl(fd, F_SETFL, flags & (O_APPEND | O_ASYNC | O_DIRECT | O_NOATIME));

@@ -25,6 +25,7 @@ struct pica_file {
     pica__link running;      /* struct file_op: what is in the ring */
     int fd;             /* constant */
     bool append;        /* constant: O_APPEND */
+    bool nonblock;      /* constant: the user wants O_NONBLOCK */
     /* Learnt once, by anybody; relaxed, each stands for itself. */
     _Atomic bool no_nowait_read;
     _Atomic bool no_nowait_write;

@@ -11,8 +11,11 @@
  */
 #include "io/file.h"
 
+#include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 
+#include "runtime/base/sys.h"
 #include "runtime/base/sys_file.h"
 #include "runtime/task.h"
 
@@ -76,14 +79,49 @@ static ssize_t through_ring(pica_file *file, pica_task *task, const struct trans
     return pica__file_run(file, task, &op.op);
 }
 
+/* Learns what the file is. Others than regular files and block devices are made non-blocking then. */
 static uint8_t kind_of(pica_file *file) {
     uint8_t kind = atomic_load_explicit(&file->kind, memory_order_relaxed);
     if (kind == KIND_UNKNOWN) {
         int mode = pica__sys_type(file->fd);
         kind = S_ISREG(mode) ? KIND_REGULAR : S_ISBLK(mode) ? KIND_BLOCK : KIND_OTHER;
+        if (kind == KIND_OTHER && !file->nonblock) {
+            int flags = pica__sys_fcntl(file->fd, F_GETFL, 0);
+            (void)pica__sys_fcntl(file->fd, F_SETFL, flags | O_NONBLOCK);
+        }
         atomic_store_explicit(&file->kind, kind, memory_order_relaxed);
     }
     return kind;
+}
+
+/* FIFOs and devices wait by readiness, as sockets do: a read in the ring would hold a thread of the kernel, which
+ * does not always let go of it. */
+static ssize_t when_ready(pica_file *file, pica_task *task, const struct transfer *t) {
+    for (;;) {
+        ssize_t n = t->write ? pica__sys_write(file->fd, t->parts->iov_base, t->parts->iov_len)
+                             : pica__sys_read(file->fd, t->parts->iov_base, t->parts->iov_len);
+        if (n == -EINTR) {
+            continue;
+        }
+        if (n != -EAGAIN || file->nonblock) {
+            return n;
+        }
+        pica__op poll;
+        pica__op_init(&poll, PICA__OP_POLL, file->fd, NULL);
+        poll.events = t->write ? POLLOUT : POLLIN;
+        int rc = pica__file_run(file, task, &poll);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+}
+
+static ssize_t wait_and_try(pica_file *file, pica_task *task, const struct transfer *t) {
+    if (kind_of(file) != KIND_OTHER) {
+        return through_ring(file, task, t);
+    }
+    int64_t at = t->offset < 0 ? -1 : pica__sys_lseek(file->fd, 0, SEEK_CUR); /* -ESPIPE */
+    return t->offset < 0 ? when_ready(file, task, t) : at < 0 ? at : through_ring(file, task, t);
 }
 
 /* A write goes on until all is written. A read goes on if only a part was in the cache; of what is no regular
@@ -96,7 +134,7 @@ static ssize_t transfer(pica_file *file, pica_task *task, struct transfer *t) {
         n = try_now(file, t);
         bool waited = n == -EAGAIN;
         if (waited) {
-            n = through_ring(file, task, t);
+            n = wait_and_try(file, task, t);
         }
         if (n <= 0) {
             break;

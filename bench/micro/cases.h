@@ -16,5 +16,6 @@ extern const struct bm_case event_cases[];
 extern const struct bm_case timer_cases[];
 extern const struct bm_case thread_cases[];
 extern const struct bm_case steal_cases[];
+extern const struct bm_case file_cases[];
 
 #endif

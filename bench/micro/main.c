@@ -90,5 +90,6 @@ int main(int argc, char **argv) {
     bm_add(timer_cases, run_case);
     bm_add(thread_cases, run_case);
     bm_add(steal_cases, run_case);
+    bm_add(file_cases, run_case);
     return bm_run(argc, argv);
 }

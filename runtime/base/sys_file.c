@@ -60,7 +60,8 @@ PICA__NOINLINE ssize_t pica__sys_sendfile(int out, int in, int64_t offset, size_
     off_t at = offset;
     ssize_t n = sendfile(out, in, &at, size);
     int error = n < 0 ? -errno : 0;
-    if (error == -EPIPE && sigismember(&before, SIGPIPE) == 0) {
+    /* It may also come behind a part that was sent. */
+    if ((n < 0 || (size_t)n < size) && error != -EAGAIN && sigismember(&before, SIGPIPE) == 0) {
         struct timespec none = {0, 0};
         (void)syscall(SYS_rt_sigtimedwait, &pipe, NULL, &none, sizeof(unsigned long)); /* does not wait */
     }
