@@ -20,6 +20,7 @@
 
 enum { MAX_CLIENTS = 1000 };
 #define VIA "Via: 1.1 pica\r\n"
+#define CLOSE "Connection: close\r\n\r\n"
 static double limit; /* --timeout, in seconds */
 static char backend_host[64];
 static unsigned backend_port;
@@ -34,14 +35,10 @@ struct exchange {
     bool last;  /* the client's connection ends with it */
 };
 
-static unsigned long long body_length(const struct head *h) {
-    return h->length > 0 ? (unsigned long long)h->length : 0;
-}
-
 static int refuse(pica_writer *writer, const char *status) {
     char text[128];
-    int size = snprintf(text, sizeof(text), "HTTP/1.1 %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", status);
-    return pica_writer_write(writer, text, (size_t)size);
+    int n = snprintf(text, sizeof(text), "HTTP/1.1 %s\r\nContent-Length: 0\r\n" CLOSE, status);
+    return pica_writer_write(writer, text, (size_t)n);
 }
 
 /* The task that passes the request's body on, and then waits for the client to go away. */
@@ -52,7 +49,7 @@ static int feed(void *arg) {
     int rc = pica_timeout_enter(&x->up.timer, limit);
     if (rc >= 0) {
         rc = x->request.chunked ? body_copy_chunked(&x->up)
-                                : body_copy(&x->up, body_length(&x->request), true);
+                                : body_copy(&x->up, head_length(&x->request), true);
         rc = pica_timeout_exit(&x->up.timer, rc);
     }
     while (rc >= 0) {
@@ -72,7 +69,7 @@ static int respond(struct exchange *x) {
     struct head *a = &x->answer;
     const char *data;
     size_t size = 0;
-    ssize_t n;
+    ssize_t n = 0;
     do {
         unsigned seen;
         do { /* while the body still goes up, no answer is missed */
@@ -101,8 +98,8 @@ static int respond(struct exchange *x) {
     bool to_end = !none && !a->chunked && a->length < 0;
     a->close = a->close || to_end;
     x->last = x->request.close || to_end || ending || !x->up.sent;
-    head_add(a, VIA, sizeof(VIA) - 1);
-    head_add(a, "Connection: close\r\n\r\n" + (x->last ? 0 : 19), x->last ? 21 : 2);
+    const char *end = x->last ? VIA CLOSE : VIA "\r\n";
+    head_add(a, end, strlen(end));
     x->told = true;
     n = n < 0 ? n : pica_timeout_enter(&x->down.timer, limit);
     if (n < 0) {
@@ -111,7 +108,7 @@ static int respond(struct exchange *x) {
     body_put(&x->down, a->text, a->size);
     int rc = none || a->length == 0 ? body_flush(&x->down)
              : a->chunked ? body_copy_chunked(&x->down)
-                          : body_copy(&x->down, to_end ? ULLONG_MAX : body_length(a), true);
+                          : body_copy(&x->down, to_end ? ULLONG_MAX : head_length(a), true);
     rc = pica_timeout_exit(&x->down.timer, rc);
     return rc == PICA_EINCOMPLETE && to_end ? 0 : rc;
 }
@@ -137,8 +134,8 @@ static int attempt(struct exchange *x, bool fresh) {
             (void)pica_yield(); /* it has no stack yet, and needs x */
         }
     }
-    pool_give(&x->backend, rc >= 0 && x->up.sent && x->fault == 0 && !x->up.failed && !x->answer.close &&
-                               pica_reader_buffered(x->down.from) == 0);
+    bool done = rc >= 0 && x->up.sent && !x->up.failed && x->fault == 0;
+    pool_give(&x->backend, done && !x->answer.close && pica_reader_buffered(x->down.from) == 0);
     return rc;
 }
 
@@ -157,8 +154,9 @@ static int exchange(struct exchange *x, const char *data, size_t size) {
     if (rc >= 0) {
         return x->last ? 0 : 1;
     }
-    if (x->told || rc == PICA_ECANCELED || (x->fault < 0 && x->fault != -EPROTO && x->fault != PICA_ETIMEDOUT)) {
-        return rc; /* nobody is there, or has use for an answer */
+    bool gone = x->fault < 0 && x->fault != -EPROTO && x->fault != PICA_ETIMEDOUT;
+    if (gone || x->told || rc == PICA_ECANCELED) {
+        return rc;
     }
     return refuse(x->down.to, x->fault == -EPROTO           ? "400 Bad Request"
                               : x->fault == PICA_ETIMEDOUT ? "408 Request Timeout"
@@ -176,9 +174,13 @@ static int next(pica_reader *reader, pica_writer *writer) {
         return n == PICA_ETIMEDOUT ? 0 : n;
     }
     n = pica_timeout_enter(&timer, limit);
-    n = n < 0 ? n : pica_timeout_exit(&timer, (int)pica_reader_readuntil(reader, "\r\n\r\n", 4, &data, NULL));
+    if (n >= 0) {
+        n = (int)pica_reader_readuntil(reader, "\r\n\r\n", 4, &data, NULL);
+        n = pica_timeout_exit(&timer, n);
+    }
     if (n == -EMSGSIZE || n == PICA_ETIMEDOUT) {
-        return refuse(writer, n == PICA_ETIMEDOUT ? "408 Request Timeout" : "431 Request Header Fields Too Large");
+        return refuse(writer, n == -EMSGSIZE ? "431 Request Header Fields Too Large"
+                                             : "408 Request Timeout");
     }
     struct exchange *x = n < 0 ? NULL : calloc(1, sizeof(*x)); /* so that idle connections are small */
     if (x == NULL) {
@@ -192,24 +194,6 @@ static int next(pica_reader *reader, pica_writer *writer) {
     return n;
 }
 
-/* Lets the client read the end of its answer: to close while it still sends would reset the connection. */
-static void linger(pica_reader *reader, pica_writer *writer) {
-    const char *data;
-    pica_timeout timer;
-    ssize_t n = pica_timeout_enter(&timer, limit);
-    if (n >= 0) {
-        (void)pica_writer_set_limits(writer, 0, 0);
-        n = pica_writer_drain(writer);
-        (void)pica_writer_write_eof(writer);
-        (void)pica_timeout_reschedule(&timer, 1.0);
-        for (size_t taken = 0; n >= 0 && taken < 1 << 20 && (n = pica_reader_peek(reader, &data)) > 0;) {
-            pica_reader_consume(reader, (size_t)n);
-            taken += (size_t)n;
-        }
-        (void)pica_timeout_exit(&timer, (int)n);
-    }
-}
-
 static int handle(pica_reader *reader, pica_writer *writer, void *arg) {
     int rc = 1;
     (void)arg;
@@ -217,7 +201,7 @@ static int handle(pica_reader *reader, pica_writer *writer, void *arg) {
         rc = next(reader, writer);
     }
     if (rc >= 0) {
-        linger(reader, writer);
+        body_linger(reader, writer, limit);
     }
     pica_writer_abort(writer); /* nothing is left, or nobody to take it */
     return rc;

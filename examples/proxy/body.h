@@ -98,4 +98,24 @@ static int body_copy_chunked(struct way *w) {
     return body_flush(w);
 }
 
+/* Sends what is pending, and lets the peer read it: to close while it still sends, as one may whose
+ * request was refused, would reset the connection. For limit seconds, and one, at most. */
+static void body_linger(pica_reader *reader, pica_writer *writer, double limit) {
+    const char *data;
+    pica_timeout timer;
+    ssize_t n = pica_timeout_enter(&timer, limit);
+    if (n >= 0) {
+        (void)pica_writer_set_limits(writer, 0, 0);
+        n = pica_writer_drain(writer);
+        (void)pica_writer_write_eof(writer);
+        (void)pica_timeout_reschedule(&timer, 1.0);
+        size_t taken = 0;
+        while (n >= 0 && taken < 1 << 20 && (n = pica_reader_peek(reader, &data)) > 0) {
+            pica_reader_consume(reader, (size_t)n);
+            taken += (size_t)n;
+        }
+        (void)pica_timeout_exit(&timer, (int)n);
+    }
+}
+
 #endif

@@ -24,6 +24,10 @@ struct head {
     char text[HEAD_MAX + HEAD_ROOM];
 };
 
+static unsigned long long head_length(const struct head *h) {
+    return h->length > 0 ? (unsigned long long)h->length : 0;
+}
+
 #define LISTS(literal, name, length) lists(literal, sizeof(literal) - 1, name, length)
 
 /* Whether name is an item of a list with commas, as a header's value is one. */

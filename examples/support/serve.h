@@ -57,7 +57,8 @@ static int serve(const char *host, const char *port, pica_client_connected handl
     struct sigaction action = {.sa_handler = serve_signal, .sa_flags = (int)SA_RESETHAND};
     pica_server *server = NULL;
     pica_address address;
-    int rc = pica_start_server(&server, host, (unsigned)strtoul(port, NULL, 10), handler, NULL, options);
+    unsigned number = (unsigned)strtoul(port, NULL, 10);
+    int rc = pica_start_server(&server, host, number, handler, NULL, options);
     rc = rc < 0 ? rc : pica_server_address(server, &address);
     rc = rc < 0 ? rc : pica_async_new(&serve_wake, pica_current_loop(), serve_on_wake, &serve_stop);
     if (rc >= 0) {
