@@ -3,15 +3,16 @@
 
 usage: hostile.py EXAMPLES [--seconds S] [--attackers N] [--idle S] [--workers W] [--report]
 
-The HTTP example runs with a small --idle. 16 well-behaved clients ask it 40 times a second each, first
-twice for S seconds without anybody else (the control), then S seconds while N attackers of one kind, and then
-of the next, each come again every second. For each kind: the server must end every connection within its limits,
-and the memory that it takes at most meanwhile must stay within 2 MiB for each attacker.
+The HTTP example runs with a small --idle. 16 well-behaved clients ask it 40 times a second each,
+first twice for S seconds without anybody else (the control), then S seconds while N attackers of
+one kind, and then of the next, each come again every second. For each kind: the server must end
+every connection within its limits, and the memory that it takes at most meanwhile must stay
+within 2 MiB for each attacker.
 
-Over all kinds the 99th percentile of the well-behaved clients must be within 20 % of what it was. It is only
-reported if the two halves of the control differ by more than that, or if the same attacks on another
-server of this machine (the second control) hold the clients back as much: then it is the processors that
-are short; or with --report.
+Over all kinds the 99th percentile of the well-behaved clients must be within 20 % of what it was.
+It is only reported if the two halves of the control differ by more than that, or if the same
+attacks on another server of this machine (the second control) hold the clients back as much: then
+it is the processors that are short; or with --report.
 """
 
 import argparse
@@ -145,7 +146,8 @@ class Attackers:
         most = 0
         end = self.end + serving.LIMIT
         # A descriptor that is closed is a connection that has ended.
-        while any(thread.is_alive() for thread in self.threads) or self.server.descriptors() > before:
+        while (any(thread.is_alive() for thread in self.threads)
+               or self.server.descriptors() > before):
             most = max(most, self.server.resident())
             if time.monotonic() > end:
                 self.longest = serving.LIMIT
@@ -225,7 +227,7 @@ def p99(seen, spans):
 
 
 def attack_all(server, options, held):
-    """All kinds; gives the spans. held: gets whether the server kept its limits; None: not asked."""
+    """All kinds; gives the spans. held, if given, gets whether the server kept its limits."""
     before, memory = server.descriptors(), server.resident()
     # The time for a head or for the next bytes; for the last answer; and a busy machine.
     patience = 2 * options.idle + 1.0 + 2.0
