@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Clients that die in waves leave nothing behind in a server.
 
-usage: waves.py EXAMPLES [--seconds S] [--clients N] [--connections N] [--slack PART] [--workers W]
+usage: waves.py EXAMPLES [--seconds S] [--clients N] [--connections N] [--rest S] [--slack PART]
+       [--workers W]
 
 Five waves against the echo and then the HTTP example, in S seconds for each. In a wave processes
 with 200 connections each send and receive at random. Some are killed by SIGKILL at random times,
@@ -161,7 +162,7 @@ def check(server, kind, requests, exchange, options):
         killed = wave(server, requests, options, chance, options.seconds / WAVES)
         settle(server, exchange, before)
         left = server.wait_descriptors(before)
-        busy = server.cpu_share(1.0)
+        busy = server.cpu_share(options.rest)
         memory = server.resident()
         first = memory if first is None else first
         drift = memory / first - 1
@@ -179,6 +180,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--clients", type=int, default=3)
     parser.add_argument("--connections", type=int, default=200)
+    parser.add_argument("--rest", type=float, default=1, help="seconds to look at it idle")
     parser.add_argument("--slack", type=float, default=0.02, help="of memory")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
