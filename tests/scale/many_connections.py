@@ -3,9 +3,10 @@
 
 usage: many_connections.py EXAMPLES [--connections N] [--seconds S] [--workers W] [--goal BYTES]
 
-Each connection gets a message of 64 bytes back and then one of 64 KiB, then all are silent for some
-seconds. The cost is what resident anonymous memory and page tables have grown by, for each connection. That of
-the echo example must stay within the goal; that of the HTTP example is reported.
+Each connection gets a message of 64 bytes back and then one of 64 KiB, then all are silent for
+some seconds. The cost is what resident anonymous memory and page tables have grown by, for each
+connection. That of the echo example must stay within the goal; that of the HTTP example is
+reported.
 """
 
 import argparse

@@ -3,9 +3,9 @@
 
 usage: no_descriptors.py EXAMPLES [--clients N] [--spare N] [--seconds S] [--workers W]
 
-The echo example may open 50 descriptors more than it needs, and 200 clients come. Those that it has
-accepted get their answers and stay; while the others wait it must use less than 5 % of a processor. Then
-the clients end, each once it has been answered, and every one must be answered.
+The echo example may open 50 descriptors more than it needs, and 200 clients come. Those that it
+has accepted get their answers and stay; while the others wait it must use less than 5 % of a
+processor. Then the clients end, each once it has been answered, and every one must be answered.
 """
 
 import argparse

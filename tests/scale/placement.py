@@ -3,9 +3,9 @@
 
 usage: placement.py EXAMPLES [--connections N] [--rounds N] [--workers W,...]
 
-64 connections to the echo example send the same number of messages, one at a time. The steps of each worker's
-tasks, divided by those of one connection, tell how many connections it serves: no two workers may differ
-by more than two of them from an even share.
+64 connections to the echo example send the same number of messages, one at a time. The steps of
+each worker's tasks, divided by those of one connection, tell how many connections it serves: no
+two workers may differ by more than two of them from an even share.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """What the commands of tests/scale/ that run a server of the examples share.
 
-A command starts the program in a process of its own, reads the port that it prints, and looks at it
-from outside: memory, descriptors and time of the processor from /proc, steps by SIGUSR1. Every wait has a
-limit, and whatever the command does, the server is ended with it.
+A command starts the program in a process of its own, reads the port that it prints, and looks at
+it from outside: memory, descriptors and time of the processor from /proc, steps by SIGUSR1. Every
+wait has a limit, and whatever the command does, the server is ended with it.
 
 Exit status of a command: 0 all held, 1 not, 77 not possible here.
 """
@@ -43,7 +43,7 @@ def want_descriptors(count):
 
 
 class Server:
-    """A running example. descriptors: its limit of them; the soft one of this process if not given."""
+    """A running example. descriptors: its limit of them, else that of this process."""
 
     def __init__(self, path, *arguments, workers=2, descriptors=None):
         def limit():
