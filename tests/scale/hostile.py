@@ -160,41 +160,63 @@ class Attackers:
 # The well-behaved clients.
 
 
-def behave(address, stop):
-    """Asks at a steady pace; gives (when, how long it took) of each answer."""
-    seen = []
+def open_behaved(address):
+    sock = socket.create_connection(address, serving.LIMIT)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def exchange(sock, data):
+    """Receives a part of the answer; whether it is complete. None: the connection has ended."""
+    try:
+        part = sock.recv(4096)
+    except ConnectionError:
+        return None
+    data += part
+    assert serving.HELLO.startswith(data), f"wrong answer {bytes(data)!r}"
+    return data == serving.HELLO if part else None
+
+
+def behave(address, stop, idle):
+    """Asks at a steady pace; gives (when, how long it took) of each answer. On a machine that is
+    so busy that a client rested for the server's limit, it was cut rightly, and comes again."""
+    seen, waiting = [], 0
     selector = selectors.DefaultSelector()
     now = time.monotonic()
-    due = []
-    for i in range(CLIENTS):
-        sock = socket.create_connection(address, serving.LIMIT)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        due.append((now + PACE * i / CLIENTS, sock))
-    waiting = 0
+    # When to ask, the connection, when it got its last answer.
+    due = [(now + PACE * i / CLIENTS, open_behaved(address), now) for i in range(CLIENTS)]
     while not select.select([stop], [], [], 0)[0] or waiting:
         while due and due[0][0] <= time.monotonic():
-            at, sock = due.pop(0)
-            sock.sendall(serving.GET)
-            selector.register(sock, selectors.EVENT_READ, [at, time.monotonic(), bytearray()])
+            at, sock, last = due.pop(0)
+            start = time.monotonic()
+            try:
+                sock.sendall(serving.GET)
+            except ConnectionError:
+                pass  # receiving tells it, too
+            selector.register(sock, selectors.EVENT_READ, (at, start, last, bytearray()))
             waiting += 1
         for key, _ in selector.select(max(0.0, due[0][0] - time.monotonic()) if due else 1.0):
-            at, start, data = key.data
-            data += key.fileobj.recv(4096)
-            assert serving.HELLO.startswith(data) and data, f"wrong answer {bytes(data)!r}"
-            if data == serving.HELLO:
-                now = time.monotonic()
+            at, start, last, data = key.data
+            done, now, sock = exchange(key.fileobj, data), time.monotonic(), key.fileobj
+            if done is False:
+                continue
+            selector.unregister(sock)
+            waiting -= 1
+            if done:
                 seen.append((start, now - start))
-                selector.unregister(key.fileobj)
-                due.append((max(at + PACE, now), key.fileobj))
-                due.sort(key=lambda entry: entry[0])
-                waiting -= 1
+            else:
+                assert now - last >= 0.8 * idle, f"cut {now - last:.2f} s after its last answer"
+                sock.close()
+                sock = open_behaved(address)
+            due.append((max(at + PACE, now), sock, now))
+            due.sort(key=lambda entry: entry[0])
     return seen
 
 
 class Behaved:
     """The well-behaved clients, in a process of their own."""
 
-    def __init__(self, address):
+    def __init__(self, address, idle):
         stop, self.stop = os.pipe()
         self.result, result = os.pipe()
         self.pid = os.fork()
@@ -203,7 +225,7 @@ class Behaved:
                 os.close(self.stop)
                 os.close(self.result)
                 with os.fdopen(result, "wb") as out:
-                    pickle.dump(behave(address, stop), out)
+                    pickle.dump(behave(address, stop, idle), out)
                 os._exit(0)
             except BaseException as error:  # the other process must see it, and nothing else
                 print(f"a well-behaved client: {error!r}", file=sys.stderr, flush=True)
@@ -227,9 +249,10 @@ def p99(seen, spans):
     return 1000 * times[len(times) * 99 // 100] if times else float("nan")
 
 
-def attack_all(server, options, held):
-    """All kinds; gives the spans. held, if given, gets whether the server kept its limits."""
-    before, memory = server.descriptors(), server.resident()
+def attack_all(server, before, options, held):
+    """All kinds; gives the spans. held, if given, gets whether the server kept its limits;
+    before: its descriptors without attackers."""
+    memory = server.resident()
     # The time for a head or for the next bytes; for the last answer; and a busy machine.
     patience = 2 * options.idle + 1.0 + 2.0
     spans = []
@@ -246,7 +269,7 @@ def attack_all(server, options, held):
               f"(limit {patience:.1f}), memory +{max(0, most - memory) >> 10} KiB at most "
               f"(limit {EACH * options.attackers >> 10}){'' if good else ': FAILED'}", flush=True)
     if held is not None:
-        left = server.descriptors()
+        left = server.wait_descriptors(before)
         held.append(left == before)
         print(f"  memory {memory >> 10} KiB before, {server.resident() >> 10} KiB after all; "
               f"descriptors {before} before, {left} after", flush=True)
@@ -290,7 +313,8 @@ def main():
     limits = "--idle", str(options.idle)
     with serving.Server(path, *limits, workers=options.workers) as server, \
             serving.Server(path, *limits, workers=options.workers) as other:
-        behaved = Behaved(server.address)
+        idle, alone = server.descriptors(), other.descriptors()
+        behaved = Behaved(server.address, options.idle)
         os.nice(10)  # the attackers are this process: elsewhere, they would be other machines
         time.sleep(min(1.0, options.seconds))
         marks = [time.monotonic()]
@@ -298,8 +322,8 @@ def main():
             time.sleep(options.seconds)
             marks.append(time.monotonic())
         try:
-            elsewhere = [] if options.report else attack_all(other, options, None)
-            spans = attack_all(server, options, held)
+            elsewhere = [] if options.report else attack_all(other, alone, options, None)
+            spans = attack_all(server, idle + CLIENTS, options, held)
         finally:
             seen = behaved.end()
     held.append(judge(seen, list(zip(marks, marks[1:])), elsewhere, spans, options.report))
