@@ -158,7 +158,8 @@ static void judge(const char *text) {
         }
         PT_EQ(deep, 4);
         expect(part, " sleeper (");
-        expect(part, " pica__context_entry (");
+        /* Without debug information gdb takes the name of an assembly function for one of Ada's. */
+        PT_CHECK(strstr(part, " pica__context_") != NULL || strstr(part, " pica.context_") != NULL);
         if (i > 0) {
             expect(part, " awaits_it (");
             expect(part, " parent (");
