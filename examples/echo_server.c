@@ -72,20 +72,13 @@ static int announce(pica_server *server) {
     return rc;
 }
 
-/* Waits until all connections have ended, at most for limit seconds. */
-static int wait_closed(pica_server *server, double limit) {
-    pica_timeout timeout;
-    int rc = pica_timeout_enter(&timeout, limit);
-    return rc < 0 ? rc : pica_timeout_exit(&timeout, pica_server_wait_closed(server));
-}
-
 /* Serves until a signal comes, and then lets the connections end. */
 static int serve(pica_server *server) {
     int rc = pica_event_wait(&stop);
     pica_server_close(server);
-    if (rc >= 0 && wait_closed(server, grace) < 0) {
+    if (rc >= 0 && pica_server_wait_closed_for(server, grace) < 0) {
         pica_server_cancel_clients(server);
-        (void)wait_closed(server, 1.0);
+        (void)pica_server_wait_closed_for(server, 1.0);
     }
     return rc;
 }

@@ -9,7 +9,6 @@
 #include <pica.h>
 
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -173,39 +172,25 @@ static int handle(pica_reader *reader, pica_writer *writer, void *arg) {
 }
 
 static pica_event stop = PICA_EVENT_INIT;
-static pica_async *wake; /* written before the signals are caught */
-static atomic_int gate;  /* twice the handlers that run, plus 1 once wake is about to go */
 
-static void on_signal(int number) {
-    (void)number;
-    if ((atomic_fetch_add(&gate, 2) & 1) == 0) {
-        pica_async_send(wake);
-    }
-    atomic_fetch_sub(&gate, 2);
-}
-
-static void on_wake(void *arg) {
+/* The first signal ends it in peace; from now on they do what they did before. */
+static void on_end(void *arg) {
+    pica_remove_signal_handler(SIGTERM);
+    pica_remove_signal_handler(SIGINT);
     pica_event_set(arg);
 }
 
 static int serve(pica_server *server) {
-    pica_timeout timeout;
     int rc = pica_event_wait(&stop);
     pica_server_close(server);
-    if (rc >= 0 && pica_timeout_enter(&timeout, grace) >= 0 &&
-        pica_timeout_exit(&timeout, pica_server_wait_closed(server)) < 0) {
+    if (rc >= 0 && pica_server_wait_closed_for(server, grace) < 0) {
         pica_server_cancel_clients(server);
         rc = pica_server_wait_closed(server);
-    }
-    atomic_fetch_or(&gate, 1);
-    while (atomic_load(&gate) != 1) {
-        (void)pica_yield(); /* a handler that came before that still uses wake, on another thread */
     }
     return rc;
 }
 
 static int amain(void *arg) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     struct pica_server_options options = PICA_SERVER_OPTIONS_INIT;
     pica_server *server = NULL;
     pica_address address;
@@ -213,14 +198,12 @@ static int amain(void *arg) {
     int rc = pica_file_open(&folder, folder_path, O_RDONLY | O_DIRECTORY, 0);
     rc = rc < 0 ? rc : pica_start_server(&server, host, port, handle, arg, &options);
     rc = rc < 0 ? rc : pica_server_address(server, &address);
-    rc = rc < 0 ? rc : pica_async_new(&wake, pica_current_loop(), on_wake, &stop);
+    rc = rc < 0 ? rc : pica_add_signal_handler(SIGTERM, on_end, &stop);
+    rc = rc < 0 ? rc : pica_add_signal_handler(SIGINT, on_end, &stop);
     if (rc >= 0) {
-        sigaction(SIGTERM, &action, NULL);
-        sigaction(SIGINT, &action, NULL);
         printf("listening %u\n", pica_address_port(&address));
         fflush(stdout);
         rc = serve(server);
-        pica_async_free(wake);
     }
     pica_server_release(server);
     pica_file_release(folder);

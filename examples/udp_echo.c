@@ -6,7 +6,6 @@
 #include <pica.h>
 
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,18 +16,11 @@ static const char *host = "127.0.0.1";
 static unsigned port;
 static size_t size = 65507; /* the longest that UDP over IPv4 can carry */
 static pica_event stop = PICA_EVENT_INIT;
-static pica_async *wake; /* written before the signals are caught */
-static atomic_int gate;  /* twice the handlers that run, plus 1 once wake is about to go */
 
-static void on_signal(int number) {
-    (void)number;
-    if ((atomic_fetch_add(&gate, 2) & 1) == 0) {
-        pica_async_send(wake);
-    }
-    atomic_fetch_sub(&gate, 2);
-}
-
-static void on_wake(void *arg) {
+/* The first signal ends it in peace; from now on they do what they did before. */
+static void on_end(void *arg) {
+    pica_remove_signal_handler(SIGTERM);
+    pica_remove_signal_handler(SIGINT);
     pica_event_set(arg);
 }
 
@@ -108,23 +100,15 @@ static int serve(pica_datagram_endpoint **endpoints, unsigned n) {
 }
 
 static int amain(void *arg) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     pica_datagram_endpoint *endpoints[LOOPS] = {NULL};
     unsigned n = pica_runtime_workers(pica_current_runtime());
     int rc = open_all(endpoints, n);
-    rc = rc < 0 ? rc : pica_async_new(&wake, pica_current_loop(), on_wake, arg);
+    rc = rc < 0 ? rc : pica_add_signal_handler(SIGTERM, on_end, arg);
+    rc = rc < 0 ? rc : pica_add_signal_handler(SIGINT, on_end, arg);
     if (rc < 0) {
         return rc; /* what was opened in vain, the end of the runtime closes */
     }
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
-    rc = serve(endpoints, n);
-    atomic_fetch_or(&gate, 1);
-    while (atomic_load(&gate) != 1) {
-        (void)pica_yield(); /* a handler that came before that still uses wake, on another thread */
-    }
-    pica_async_free(wake);
-    return rc;
+    return serve(endpoints, n);
 }
 
 int main(int argc, char **argv) {

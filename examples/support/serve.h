@@ -1,9 +1,7 @@
 /* What a server does around its handlers, for examples that are about the handlers: options from the
  * command line, the line "listening PORT", and an end in order when SIGTERM or SIGINT comes. Then no
  * new connections are accepted, the open ones have `grace` seconds to finish, after which their
- * handlers are cancelled and get one second more. The exit code is 0. A second signal kills.
- *
- * The signal handler sends wake, which belongs to a running loop; gate keeps the two apart. */
+ * handlers are cancelled and get one second more. The exit code is 0. A second signal kills. */
 #ifndef PICA_EXAMPLES_SERVE_H
 #define PICA_EXAMPLES_SERVE_H
 
@@ -17,19 +15,12 @@
 #include <string.h>
 
 static pica_event serve_stop = PICA_EVENT_INIT;
-static pica_async *serve_wake; /* written before the signals are caught */
-static atomic_int serve_gate;  /* twice the handlers that run, plus 1 once wake is about to go */
-static atomic_bool ending;     /* written by serve, read by every handler */
+static atomic_bool ending; /* written by serve, read by every handler */
 
-static void serve_signal(int number) {
-    (void)number;
-    if ((atomic_fetch_add(&serve_gate, 2) & 1) == 0) {
-        pica_async_send(serve_wake);
-    }
-    atomic_fetch_sub(&serve_gate, 2);
-}
-
-static void serve_on_wake(void *arg) {
+/* The first signal ends it in peace; from now on they do what they did before. */
+static void serve_on_end(void *arg) {
+    pica_remove_signal_handler(SIGTERM);
+    pica_remove_signal_handler(SIGINT);
     pica_event_set(arg);
 }
 
@@ -44,30 +35,23 @@ static int serve_until_signal(pica_server *server, double grace) {
             (void)pica_server_wait_closed_for(server, 1.0);
         }
     }
-    atomic_fetch_or(&serve_gate, 1);
-    while (atomic_load(&serve_gate) != 1) {
-        (void)pica_yield(); /* a handler that came before that still uses wake, on another thread */
-    }
     return rc;
 }
 
 /* Serves until a signal comes. Suspends. Task. */
 static int serve(const char *host, const char *port, pica_client_connected handler,
                  const struct pica_server_options *options, double grace) {
-    struct sigaction action = {.sa_handler = serve_signal, .sa_flags = (int)SA_RESETHAND};
     pica_server *server = NULL;
     pica_address address;
     unsigned number = (unsigned)strtoul(port, NULL, 10);
     int rc = pica_start_server(&server, host, number, handler, NULL, options);
     rc = rc < 0 ? rc : pica_server_address(server, &address);
-    rc = rc < 0 ? rc : pica_async_new(&serve_wake, pica_current_loop(), serve_on_wake, &serve_stop);
+    rc = rc < 0 ? rc : pica_add_signal_handler(SIGTERM, serve_on_end, &serve_stop);
+    rc = rc < 0 ? rc : pica_add_signal_handler(SIGINT, serve_on_end, &serve_stop);
     if (rc >= 0) {
-        sigaction(SIGTERM, &action, NULL);
-        sigaction(SIGINT, &action, NULL);
         printf("listening %u\n", pica_address_port(&address));
         fflush(stdout);
         rc = serve_until_signal(server, grace);
-        pica_async_free(serve_wake);
     }
     pica_server_release(server);
     return rc;
