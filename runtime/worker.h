@@ -133,7 +133,11 @@ void pica__control_wake(struct pica_runtime *rt, _Atomic uint32_t *word);
 int pica__host_begin(pica__worker *worker);
 void pica__host_end(pica__worker *worker);
 /* By a hosted worker's loop: whether its host has something to do, and back to it. */
-bool pica__worker_host_due(const pica__worker *worker);
+bool pica__worker_host_late(const pica__worker *worker);
+static inline bool pica__worker_host_due(const pica__worker *worker) {
+    return atomic_load_explicit(worker->host.word, memory_order_acquire) != worker->host.value ||
+           (worker->host.deadline != INT64_MAX && pica__worker_host_late(worker));
+}
 void pica__worker_to_host(pica__worker *worker);
 
 /* Puts a suspended task where a worker finds it, once for each suspension. Any thread. */

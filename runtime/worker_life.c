@@ -141,9 +141,8 @@ PICA__NO_TSAN void *pica__worker_main(void *arg) {
 
 /* --- a worker on the controlling thread --- */
 
-bool pica__worker_host_due(const pica__worker *worker) {
-    return atomic_load_explicit(worker->host.word, memory_order_acquire) != worker->host.value ||
-           (worker->host.deadline != INT64_MAX && pica__now() >= worker->host.deadline);
+bool pica__worker_host_late(const pica__worker *worker) {
+    return pica__now() >= worker->host.deadline;
 }
 
 PICA__NO_TSAN void pica__worker_to_host(pica__worker *worker) {
