@@ -7,9 +7,14 @@
  *     IDLE --asked (any thread)--> ASKED --message (owner)--> CANCELLING --completion--> fired
  *     IDLE --completion (owner)--> DONE: fired
  *     ASKED --completion (owner)--> DONE: fired by the message, which lies on the same stack
+ *
+ * Where the engine has no operations on files, a thread of a pool runs those (io/file_now.c), and completes them
+ * itself. Cancelled, one that is still queued is withdrawn, in state ASKED, in which no completion fires and all
+ * of this stays; one that runs is waited for, as it would be in the kernel.
  */
 #include "io/operation.h"
 
+#include "io/file_now.h"
 #include "runtime/rt.h"
 #include "runtime/task.h"
 #include "runtime/worker.h"
@@ -55,12 +60,17 @@ static int result_of(pica__operation *w, int result, bool asked) {
 
 static void op_cancel_at_owner(pica__call *call) {
     pica__operation *w = PICA__CONTAINER_OF(call, pica__operation, cancel);
-    uint32_t expected = ASKED;
-    if (atomic_compare_exchange_strong(&w->state, &expected, CANCELLING)) {
-        pica__engine_cancel(w->loop->engine, w->op);
-    } else {
-        pica__wait_fire(&w->wait, result_of(w, w->result, true));
+    pica_executor *pool = w->pool;
+    if (pool != NULL && pica__executor_withdraw(pool, &w->job)) {
+        pica__wait_fire(&w->wait, result_of(w, PICA_ECANCELED, true));
+        return;
     }
+    uint32_t expected = ASKED;
+    if (!atomic_compare_exchange_strong(&w->state, &expected, CANCELLING)) {
+        pica__wait_fire(&w->wait, result_of(w, w->result, true));
+    } else if (pool == NULL) {
+        pica__engine_cancel(w->loop->engine, w->op);
+    } /* else it runs, and may have been fired by now */
 }
 
 static void op_complete(pica__op *op, int result, bool more) {
@@ -73,9 +83,34 @@ static void op_complete(pica__op *op, int result, bool more) {
     }
 }
 
+static void job_run(pica__job *job) {
+    pica__operation *w = PICA__CONTAINER_OF(job, pica__operation, job);
+    w->result = pica__file_now(PICA__CONTAINER_OF(w->op, pica__op_file, op));
+}
+
+static void job_end(pica__job *job, int refused) {
+    pica__operation *w = PICA__CONTAINER_OF(job, pica__operation, job);
+    w->refused = refused != 0;
+    op_complete(w->op, refused != 0 ? refused : w->result, false);
+}
+
+/* Whether the operation goes to a pool; then *rc says whether there is one. */
+static bool goes_to_pool(pica__operation *w, int *rc) {
+    *rc = 0;
+    if (w->op->kind < PICA__OP_OPEN || pica__engine_has_files(w->loop->engine)) {
+        return false;
+    }
+    w->job.run = job_run;
+    w->job.end = job_end;
+    *rc = pica__pool_get(&w->pool, w->loop->rt, PICA__POOL_FILES);
+    return true;
+}
+
 static bool op_commit(pica__wait *wait) {
     pica__operation *w = PICA__CONTAINER_OF(wait, pica__operation, wait);
     w->loop = pica__self()->loop;
+    int rc;
+    bool pooled = goes_to_pool(w, &rc);
     if (w->shielded) {
         pica__wait_publish_uncancellable(wait);
     } else if (!pica__wait_publish(wait)) {
@@ -86,8 +121,11 @@ static bool op_commit(pica__wait *wait) {
         pica__wait_fire(wait, result_of(w, PICA_ECANCELED, true));
         return true;
     }
-    int rc = pica__engine_submit(w->loop->engine, w->op);
-    if (rc < 0) {
+    if (rc == 0) {
+        rc = pooled ? pica__executor_submit(w->pool, &w->job)
+                    : pica__engine_submit(w->loop->engine, w->op);
+    }
+    if (rc < 0) { /* else it may be over by now */
         w->refused = true;
         op_complete(w->op, rc, false);
     }

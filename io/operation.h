@@ -9,6 +9,7 @@
 #include <pica/task.h>
 
 #include "io/engine/engine.h"
+#include "runtime/executor.h"
 #include "runtime/loop.h"
 #include "runtime/wait.h"
 
@@ -18,9 +19,11 @@ typedef struct pica__operation {
     pica__op *op;
     pica_loop *loop;   /* whose engine has the operation; written before the state becomes IDLE */
     pica__call cancel;
+    pica__job job;       /* where the engine has no files */
+    pica_executor *pool; /* NULL: the engine has it. Written before the state becomes IDLE */
     int result;
     bool shielded;     /* set after init: no cancellation ends it */
-    bool refused;      /* it did not get into the engine */
+    bool refused;      /* it did not get into the engine, or the pool */
     /* See operation.c. Compare-and-swapped by whoever asks for the end, and once by the commit; exchanged by
      * the owner; acq_rel. */
     _Atomic uint32_t state;

@@ -40,7 +40,7 @@
  * enough for pools of hundreds where address space is accounted for. */
 #define THREAD_STACK ((size_t)1024 * 1024)
 
-enum { THREADS_MAX = 32, THREADS_BEYOND_CPUS = 4, THREADS_NAMES = 4 };
+enum { THREADS_MAX = 32, THREADS_BEYOND_CPUS = 4, THREADS_NAMES = 4, THREADS_FILES = 16 };
 
 struct pica_executor {
     unsigned max;        /* constant */
@@ -547,6 +547,7 @@ int pica__pool_get(pica_executor **out, pica_runtime *rt, enum pica__pool which)
     static const unsigned caps[PICA__POOLS] = {
         [PICA__POOL_DEFAULT] = 0,
         [PICA__POOL_NAMES] = THREADS_NAMES,
+        [PICA__POOL_FILES] = THREADS_FILES,
     };
     pica_executor *_Atomic *place = &rt->pools.pool[which];
     pica_executor *pool = atomic_load_explicit(place, memory_order_acquire);

@@ -39,6 +39,7 @@ int pica__executor_run(pica_executor *executor, pica_fn fn, void *arg);
 enum pica__pool {
     PICA__POOL_DEFAULT, /* the user's */
     PICA__POOL_NAMES,   /* io/names.c */
+    PICA__POOL_FILES,   /* io/operation.c */
     PICA__POOLS
 };
 

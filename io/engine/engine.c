@@ -1,6 +1,31 @@
-/* Which engine a runtime gets: chosen once, here. Today there is one. */
+/* Which engine a runtime gets. The choice is made anew for each loop, since that costs one system call that
+ * fails, and loops do not care what the others have. */
 #include "io/engine/engine.h"
 
+#include <errno.h>
+#include <stdatomic.h>
+
+#include "runtime/base/log.h"
+
+/* Whether the log has been told. Exchanged by each loop that falls back; orders nothing. */
+static _Atomic bool told;
+
 int pica__engine_create(pica__engine **out, const pica__config *config) {
-    return pica__uring_create(out, config);
+    if (config->engine == PICA__ENGINE_EPOLL) {
+        return pica__epoll_create(out, config);
+    }
+    const char *why = NULL;
+    int rc = pica__uring_create(out, config, &why);
+    if (rc == 0) {
+        return 0;
+    }
+    bool refused = rc == -EPERM || rc == -EACCES || rc == -ENOSYS;
+    if (config->engine == PICA__ENGINE_URING || !refused) {
+        pica__log(PICA_LOG_ERROR, "%s", why);
+        return rc;
+    }
+    if (!atomic_exchange_explicit(&told, true, memory_order_relaxed)) {
+        pica__log(PICA_LOG_WARN, "%s; using epoll", why);
+    }
+    return pica__epoll_create(out, config);
 }

@@ -1,5 +1,5 @@
 /* The engine: kernel operations of one loop. Raw completions; it knows no task, no socket handle.
- * One of the five seams: io_uring stands behind it today, epoll and a simulator fit it.
+ * One of the five seams: io_uring (uring.c) and epoll (epoll.c) stand behind it, and a simulator fits it.
  *
  * One thread owns an engine at a time and makes every call except pica__engine_wake. Completions are
  * delivered inside pica__engine_wait, on the owner's thread, one after the other.
@@ -27,7 +27,7 @@ enum pica__op_kind {
     PICA__OP_POLL,    /* readiness of fd for events; result: the events, or a negative error */
     PICA__OP_ACCEPT,  /* result: a descriptor (non-blocking, close-on-exec), or a negative error */
     PICA__OP_CONNECT, /* a pica__op_connect; result: 0 or a negative error */
-    /* Of a pica__op_file: */
+    /* Of a pica__op_file, where the engine has them (pica__engine_has_files): */
     PICA__OP_OPEN,    /* path, flags, mode; fd: the directory, AT_FDCWD. Result: a descriptor */
     PICA__OP_READ,    /* buffer, size, offset (-1: at the file's own position). Result: bytes, 0 at the end */
     PICA__OP_WRITE,   /* the same. Result: bytes */
@@ -51,12 +51,14 @@ typedef struct pica__op {
     int fd;
     unsigned events;              /* POLL: POLLIN, POLLOUT, POLLRDHUP */
     bool multishot;               /* POLL, ACCEPT: stay until cancelled or failed */
+    /* The engine's own. */
+    bool queued;                  /* uring: waits for room in the submission queue; epoll: see there */
+    bool cancel_asked;
     void *owner;                  /* of whoever submits; the engine does not look at it */
     /* The engine's own. */
-    uint32_t slot;                /* PICA__OP_IDLE, or its place in the engine's table */
-    bool queued;                  /* waits for room in the submission queue */
-    bool cancel_asked;
-    pica__link link;              /* while queued */
+    uint32_t slot;                /* PICA__OP_IDLE, or whatever the engine knows it by */
+    int result;                   /* epoll: of what has ended, until it is delivered */
+    pica__link link;              /* while in one of the engine's lists */
 } pica__op;
 
 static inline void pica__op_init(pica__op *op, enum pica__op_kind kind, int fd,
@@ -90,6 +92,7 @@ static inline bool pica__op_in_flight(const pica__op *op) {
 /* What an engine is made of. */
 struct pica__engine_ops {
     const char *name;
+    bool files; /* has the operations of a pica__op_file */
     void (*destroy)(pica__engine *engine);
     int (*submit)(pica__engine *engine, pica__op *op);
     void (*cancel)(pica__engine *engine, pica__op *op);
@@ -104,9 +107,10 @@ struct pica__engine {
     _Atomic uint64_t in_flight;
 };
 
-/* Makes the engine that the configuration asks for; the calling thread becomes its owner for life.
- * Errors: -ENOSYS or -EPERM (io_uring is not allowed here; one log line says why), -ENOMEM (locked
- * memory; the log names the limit), -EMFILE. */
+/* Makes the engine that the configuration asks for; the calling thread becomes its owner for life. Left the
+ * choice, that is io_uring, or epoll where io_uring is not there or not allowed, which the first one of the process
+ * says in one line of the log. Errors: -ENOSYS or -EPERM (io_uring was demanded; the log says why),
+ * -ENOMEM (locked memory; the log names the limit), -EMFILE. */
 int pica__engine_create(pica__engine **out, const pica__config *config);
 /* Nothing may be in flight, except multishot operations whose memory outlives this call: their
  * completions are dropped. */
@@ -114,7 +118,7 @@ static inline void pica__engine_destroy(pica__engine *engine) {
     engine->ops->destroy(engine);
 }
 /* Puts an operation in flight; it reaches the kernel at the next wait at the latest. A full queue is
- * no error. -ENOMEM (then it is not in flight). */
+ * no error. -ENOMEM, also at the system's limit of watched descriptors (then it is not in flight). */
 static inline int pica__engine_submit(pica__engine *engine, pica__op *op) {
     return engine->ops->submit(engine, op);
 }
@@ -129,10 +133,14 @@ static inline void pica__engine_cancel(pica__engine *engine, pica__op *op) {
 static inline int pica__engine_wait(pica__engine *engine, int64_t deadline) {
     return engine->ops->wait(engine, deadline);
 }
-/* Whether pica__engine_wait(0) would have something to do: submissions to hand over, or completions
- * that are known to be there. Cheap: no system call. */
+/* Whether pica__engine_wait(0) has, or may have, something to do: submissions to hand over, completions that
+ * are there, or that cannot be known without asking. Cheap: no system call. */
 static inline bool pica__engine_has_work(pica__engine *engine) {
     return engine->ops->has_work(engine);
+}
+/* Whether the operations of a pica__op_file may be submitted. Any thread. */
+static inline bool pica__engine_has_files(const pica__engine *engine) {
+    return engine->ops->files;
 }
 /* Ends the present or the next wait. Any thread, async-signal-safe. */
 static inline void pica__engine_wake(pica__engine *engine) {
@@ -140,6 +148,8 @@ static inline void pica__engine_wake(pica__engine *engine) {
 }
 
 /* The engines. */
-int pica__uring_create(pica__engine **out, const pica__config *config);
+/* why: set on failure, to a text for the log. */
+int pica__uring_create(pica__engine **out, const pica__config *config, const char **why);
+int pica__epoll_create(pica__engine **out, const pica__config *config);
 
 #endif

@@ -48,7 +48,7 @@ typedef struct uring {
     int enter_fd;
     bool multishot_poll;      /* false once the kernel refused it, or hidden */
     bool multishot_accept;
-    bool ring_registered;
+    bool ftruncate;
     struct slot *slots;
     uint32_t slot_count;
     uint32_t slot_free;       /* head of the free list, PICA__OP_IDLE: none */
@@ -175,7 +175,7 @@ static int uring_enter(uring *u, bool wait, int64_t deadline) {
                            argument_size);
 }
 
-static void file_prepare(struct io_uring_sqe *sqe, const pica__op_file *file) {
+static void file_prepare(const uring *u, struct io_uring_sqe *sqe, const pica__op_file *file) {
     int fd = file->op.fd;
     switch (file->op.kind) {
         case PICA__OP_OPEN:
@@ -199,7 +199,9 @@ static void file_prepare(struct io_uring_sqe *sqe, const pica__op_file *file) {
             io_uring_prep_openat2(sqe, fd, file->path, file->buffer);
             break;
         case PICA__OP_TRUNCATE:
-            io_uring_prep_rw(PICA__URING_OP_FTRUNCATE, sqe, fd, NULL, 0, (uint64_t)file->offset);
+            /* Answered with -EINVAL where it is not known; so is what we hide it behind. */
+            io_uring_prep_rw(u->ftruncate ? PICA__URING_OP_FTRUNCATE : UINT8_MAX, sqe, fd, NULL, 0,
+                             (uint64_t)file->offset);
             break;
         case PICA__OP_FSYNC:
             io_uring_prep_fsync(sqe, fd, file->flags != 0 ? IORING_FSYNC_DATASYNC : 0);
@@ -243,7 +245,7 @@ static bool op_prepare(uring *u, pica__op *op) {
             break;
         }
         default:
-            file_prepare(sqe, PICA__CONTAINER_OF(op, pica__op_file, op));
+            file_prepare(u, sqe, PICA__CONTAINER_OF(op, pica__op_file, op));
             break;
     }
     sqe->user_data = slot_data(u, op);
@@ -511,17 +513,13 @@ static int ring_setup_patiently(uring *u, const pica__config *config,
     }
 }
 
-static void explain_failure(int rc) {
-    if (rc == -EPERM) {
-        pica__log(PICA_LOG_ERROR, "io_uring is not permitted here (sysctl kernel.io_uring_disabled, "
-                                  "or a seccomp profile)");
-    } else if (rc == -ENOSYS) {
-        pica__log(PICA_LOG_ERROR, "io_uring is not available (old kernel, or a seccomp profile)");
-    } else if (rc == -ENOMEM) {
-        pica__log(PICA_LOG_ERROR, "no locked memory for an io_uring (see RLIMIT_MEMLOCK, ulimit -l)");
-    } else {
-        pica__log(PICA_LOG_ERROR, "io_uring_setup failed: %s", pica_strerror(rc));
-    }
+static const char *explain(int rc) {
+    return rc == -EPERM || rc == -EACCES ? "io_uring is not permitted here (sysctl kernel.io_uring_disabled, "
+                                           "or a seccomp profile)"
+           : rc == -ENOSYS ? "io_uring is not available (old kernel, or a seccomp profile)"
+           : rc == -ENOMEM ? "no locked memory for an io_uring (see RLIMIT_MEMLOCK, ulimit -l)"
+           : rc == -EMFILE || rc == -ENFILE ? "no descriptor for an io_uring (see RLIMIT_NOFILE, ulimit -n)"
+                                            : "io_uring_setup failed";
 }
 
 #if PICA__TSAN
@@ -548,6 +546,7 @@ static void ring_learn(uring *u, const pica__config *config, const struct io_uri
 #endif
     u->multishot_poll = (config->without & PICA__WITHOUT_MULTISHOT_POLL) == 0;
     u->multishot_accept = (config->without & PICA__WITHOUT_MULTISHOT_ACCEPT) == 0;
+    u->ftruncate = (config->without & PICA__WITHOUT_FTRUNCATE) == 0;
     if ((params->features & IORING_FEAT_NO_IOWAIT) != 0 &&
         (config->without & PICA__WITHOUT_NO_IOWAIT) == 0) {
         u->enter_flags |= IORING_ENTER_NO_IOWAIT;
@@ -561,7 +560,8 @@ static void ring_learn(uring *u, const pica__config *config, const struct io_uri
     u->tail = *u->ring.sq.ktail;
     u->flushed = u->tail;
     u->enter_fd = u->ring.ring_fd;
-    if (io_uring_register_ring_fd(&u->ring) == 1) {
+    if ((config->without & PICA__WITHOUT_REGISTERED_RING) == 0 &&
+        io_uring_register_ring_fd(&u->ring) == 1) {
         u->enter_fd = u->ring.enter_ring_fd;
         u->enter_flags |= IORING_ENTER_REGISTERED_RING;
     }
@@ -586,6 +586,7 @@ static void uring_destroy(pica__engine *engine) {
 
 static const struct pica__engine_ops uring_ops = {
     .name = "io_uring",
+    .files = true,
     .destroy = uring_destroy,
     .submit = uring_submit,
     .cancel = uring_cancel,
@@ -594,9 +595,10 @@ static const struct pica__engine_ops uring_ops = {
     .wake = uring_wake,
 };
 
-int pica__uring_create(pica__engine **out, const pica__config *config) {
+int pica__uring_create(pica__engine **out, const pica__config *config, const char **why) {
     uring *u = pica__zalloc(sizeof *u);
     if (u == NULL) {
+        *why = "no memory for a loop";
         return -ENOMEM;
     }
     u->engine.ops = &uring_ops;
@@ -605,9 +607,10 @@ int pica__uring_create(pica__engine **out, const pica__config *config) {
     pica__list_init(&u->backlog);
     pica__list_init(&u->cancels);
     struct io_uring_params params;
-    int rc = ring_setup_patiently(u, config, &params);
+    int rc = (config->without & PICA__WITHOUT_IO_URING) != 0 ? -ENOSYS
+                                                             : ring_setup_patiently(u, config, &params);
     if (rc < 0) {
-        explain_failure(rc);
+        *why = explain(rc);
         pica__free(u, sizeof *u);
         return rc;
     }
@@ -615,7 +618,7 @@ int pica__uring_create(pica__engine **out, const pica__config *config) {
     ring_learn(u, config, &params);
     rc = (params.features & IORING_FEAT_EXT_ARG) == 0 ? -ENOSYS : wake_init(u);
     if (rc < 0) {
-        explain_failure(rc);
+        *why = explain(rc);
         uring_destroy(&u->engine);
         return rc;
     }

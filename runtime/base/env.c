@@ -70,13 +70,22 @@ static const struct word features[] = {
     {"cqsize", PICA__WITHOUT_CQSIZE, "a completion queue larger than twice the submission queue"},
     {"no-iowait", PICA__WITHOUT_NO_IOWAIT, "an idle worker is not counted as waiting for a disk"},
     {"guard-install", PICA__WITHOUT_GUARD_INSTALL, "stack guards that split no mapping"},
+    {"registered-ring", PICA__WITHOUT_REGISTERED_RING, "rings that need no look-up of a descriptor"},
+    {"ftruncate", PICA__WITHOUT_FTRUNCATE, "changing a file's size through the ring"},
+    {"io-uring", PICA__WITHOUT_IO_URING, "io_uring altogether, as if it were forbidden"},
+    {"epoll-pwait2", PICA__WITHOUT_EPOLL_PWAIT2, "waits of less than a millisecond in epoll"},
+    {"newer-than-6.12", PICA__WITHOUT_NEWER_THAN_6_12, "what Linux 6.12 does not have"},
+    {"newer-than-6.1", PICA__WITHOUT_NEWER_THAN_6_1, "what Linux 6.1 does not have"},
+    {"newer-than-5.19", PICA__WITHOUT_NEWER_THAN_5_19, "what Linux 5.19 does not have"},
+    {"newer-than-5.15", PICA__WITHOUT_NEWER_THAN_5_15, "what Linux 5.15 does not have"},
     {NULL, 0, NULL},
 };
 
 static const struct word affinities[] = {{"none", 0, NULL}, {"core", 1, NULL}, {NULL, 0, NULL}};
 static const struct word orders[] = {{"free", 0, NULL}, {"fifo", 1, NULL}, {NULL, 0, NULL}};
 static const struct word engines[] = {
-    {"auto", PICA__ENGINE_AUTO, NULL}, {"uring", PICA__ENGINE_URING, NULL}, {NULL, 0, NULL}};
+    {"auto", PICA__ENGINE_AUTO, NULL}, {"uring", PICA__ENGINE_URING, NULL},
+    {"epoll", PICA__ENGINE_EPOLL, NULL}, {NULL, 0, NULL}};
 static const struct word levels[] = {{"error", PICA_LOG_ERROR, NULL},
                                      {"warn", PICA_LOG_WARN, NULL},
                                      {"info", PICA_LOG_INFO, NULL},
@@ -141,7 +150,9 @@ static const struct variable variables[] = {
      "'fifo' runs ready tasks strictly in the order in which they became ready on their worker.",
      set_order},
     {"PICA_ENGINE", CHOICE, 0, 0, engines, PICA__ENGINE_AUTO, "auto",
-     "How the kernel is asked for I/O; 'auto' takes the best that works here.", set_engine},
+     "How the kernel is asked for I/O; 'auto' is io_uring, or epoll where that is not there or not allowed. If "
+     "what is named does not work, no runtime starts.",
+     set_engine},
     {"PICA_LOG", CHOICE, 0, 0, levels, PICA_LOG_WARN, "warn",
      "The least important lines that are still logged.", set_log},
     {"PICA_SEED", NUMBER, 0, UINT64_MAX, NULL, 0, "0",

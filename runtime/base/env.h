@@ -16,6 +16,7 @@
 enum pica__engine_kind {
     PICA__ENGINE_AUTO = 0,
     PICA__ENGINE_URING = 1,
+    PICA__ENGINE_EPOLL = 2,
 };
 
 /* Optional kernel features that PICA_DEBUG=without=NAME+NAME hides; a bit set in config.without. */
@@ -26,6 +27,17 @@ enum pica__engine_kind {
 #define PICA__WITHOUT_CQSIZE (UINT64_C(1) << 4)
 #define PICA__WITHOUT_NO_IOWAIT (UINT64_C(1) << 5)
 #define PICA__WITHOUT_GUARD_INSTALL (UINT64_C(1) << 6)
+#define PICA__WITHOUT_REGISTERED_RING (UINT64_C(1) << 7)
+#define PICA__WITHOUT_FTRUNCATE (UINT64_C(1) << 8)
+#define PICA__WITHOUT_IO_URING (UINT64_C(1) << 9)
+#define PICA__WITHOUT_EPOLL_PWAIT2 (UINT64_C(1) << 10)
+/* Everything that is newer than a kernel. */
+#define PICA__WITHOUT_NEWER_THAN_6_12 (PICA__WITHOUT_NO_IOWAIT | PICA__WITHOUT_GUARD_INSTALL)
+#define PICA__WITHOUT_NEWER_THAN_6_1 (PICA__WITHOUT_NEWER_THAN_6_12 | PICA__WITHOUT_FTRUNCATE)
+#define PICA__WITHOUT_NEWER_THAN_5_19 (PICA__WITHOUT_NEWER_THAN_6_1 | PICA__WITHOUT_DEFER_TASKRUN)
+#define PICA__WITHOUT_NEWER_THAN_5_15                                                          \
+    (PICA__WITHOUT_NEWER_THAN_5_19 | PICA__WITHOUT_MULTISHOT_ACCEPT | PICA__WITHOUT_SUBMIT_ALL | \
+     PICA__WITHOUT_REGISTERED_RING)
 
 typedef struct pica__config {
     unsigned workers;      /* 1..PICA__WORKERS_MAX */

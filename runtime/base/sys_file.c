@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <signal.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
@@ -31,6 +32,34 @@ PICA__NOINLINE ssize_t pica__sys_read_nowait(int fd, const struct iovec *parts, 
 PICA__NOINLINE ssize_t pica__sys_write_nowait(int fd, const struct iovec *parts, int count,
                                               int64_t offset) {
     return nowait_result(syscall(SYS_pwritev2, fd, parts, count, offset, offset >> 32, RWF_NOWAIT));
+}
+
+static ssize_t result(ssize_t n) {
+    return n < 0 ? -errno : n;
+}
+
+PICA__NOINLINE ssize_t pica__sys_readv_at(int fd, const struct iovec *parts, int count, int64_t offset) {
+    return result(preadv2(fd, parts, count, offset, 0));
+}
+
+PICA__NOINLINE ssize_t pica__sys_writev_at(int fd, const struct iovec *parts, int count, int64_t offset) {
+    return result(pwritev2(fd, parts, count, offset, 0));
+}
+
+PICA__NOINLINE int pica__sys_openat(int directory, const char *path, int flags, unsigned mode) {
+    return (int)result(openat(directory, path, flags, (mode_t)mode));
+}
+
+PICA__NOINLINE int pica__sys_openat2(int directory, const char *path, const struct open_how *how) {
+    return (int)result(syscall(SYS_openat2, directory, path, how, sizeof *how));
+}
+
+PICA__NOINLINE int pica__sys_fsync(int fd, int data_only) {
+    return (int)result(data_only ? fdatasync(fd) : fsync(fd));
+}
+
+PICA__NOINLINE int pica__sys_statx(int directory, const char *path, int flags, struct statx *st) {
+    return (int)result(statx(directory, path, flags, STATX_BASIC_STATS | STATX_BTIME, st));
 }
 
 PICA__NOINLINE int64_t pica__sys_lseek(int fd, int64_t offset, int whence) {

@@ -30,7 +30,7 @@ SEAMS = (
     ("relax", ("sched_yield", "pthread_yield", "__builtin_ia32_pause", "_mm_pause", "__yield"),
      ("runtime/base/relax.c",)),
     ("parking", WAITS, ("runtime/base/relax.c", "runtime/base/park.c", "runtime/park.c",
-                        "io/engine/")),
+                        "runtime/base/sys_epoll.c", "io/engine/")),
 )
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(?:"([^"]+)"|<([^>]+)>)', re.M)

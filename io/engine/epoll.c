@@ -1,0 +1,588 @@
+/* The epoll engine: for systems that have no io_uring, or do not allow it.
+ *
+ * One epoll instance watches all descriptors of the loop, edge-triggered. What an operation can do at once it does
+ * without waiting: accept and connect are tried in the next wait, and again after each edge.
+ *
+ * epoll knows a descriptor once, so operations on the same one share an entry: `entries[fd]` has the chain of
+ * those that wait for it (through op->link.next, NULL at the end), and what the kernel was told. An operation is
+ * in one of these places (op->slot), and on the list of that place through op->link:
+ *
+ *     WAITING  in its entry's chain
+ *     TRYING   `tries`: will be tried in the next wait
+ *     PACED    `paced`: connects that a full Unix backlog refused; epoll cannot tell when there is room,
+ *              so they are tried again after some milliseconds
+ *     ENDED    `ended`: its result stands in the operation, to be delivered in the next wait
+ *
+ * What the kernel was told is believed only while somebody waits: whoever comes tells it anew, which also has
+ * it look at the present state, so no edge is missed. Users may close a descriptor without a word, after which
+ * its number stands for another file. The generation, part of the event's data, tells events of one file under a
+ * number from those of the next; it grows with each new registration. An entry that nobody waits for stays
+ * registered after a one-shot operation, since that one often comes back; the first event that nobody wants makes
+ * the kernel forget what is not wanted.
+ *
+ * Regular files cannot be watched (EPERM): they are always ready, as poll(2) has it.
+ *
+ * Events are taken from the kernel by the hundred and delivered REAP_MAX at a time, so that what came first
+ * runs while it is in the caches. Between, the batch lies in `events`; whatever has happened to an entry since is
+ * seen by its chain and generation.
+ *
+ * Other threads only write the eventfd, which is never read: each write is an edge.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+
+#include "io/engine/engine.h"
+#include "runtime/base/alloc.h"
+#include "runtime/base/check.h"
+#include "runtime/base/clock.h"
+#include "runtime/base/compiler.h"
+#include "runtime/base/log.h"
+#include "runtime/base/sys.h"
+#include "runtime/base/sys_epoll.h"
+
+_Static_assert(EPOLLIN == POLLIN && EPOLLPRI == POLLPRI && EPOLLOUT == POLLOUT && EPOLLERR == POLLERR &&
+                   EPOLLHUP == POLLHUP,
+               "events go from one to the other as they are");
+
+enum { WAITING, TRYING, PACED, ENDED };
+
+enum {
+    REAP_MAX = 64,   /* completions delivered by one wait, or little more */
+    BATCH = 256,     /* events taken from the kernel at once */
+    ACCEPT_MAX = 64  /* connections that one listener takes in a turn */
+};
+#define PACE_MIN_NS INT64_C(1000000)
+#define PACE_MAX_NS INT64_C(32000000)
+
+/* What an entry is registered for besides its operations' events, and what always comes. */
+#define ALWAYS ((uint32_t)(EPOLLERR | EPOLLHUP))
+#define WAKE_DATA UINT64_MAX
+
+struct entry {
+    pica__op *first;     /* the chain */
+    uint32_t generation; /* of the last registration */
+    uint32_t events;     /* what the kernel was told; 0: it does not know the descriptor */
+};
+
+typedef struct epoll {
+    pica__engine engine;
+    int fd;
+    int wake_fd;
+    bool milliseconds; /* the kernel has no finer waits */
+    struct entry *entries;
+    size_t entry_count;
+    pica__link tries;
+    pica__link paced;
+    int64_t paced_until; /* when they are tried again */
+    int64_t pace_ns;
+    pica__link ended;
+    int next;          /* the first event that was not delivered, of `count` */
+    int count;
+    struct epoll_event events[BATCH];
+} epoll;
+
+static epoll *epoll_of(pica__engine *engine) {
+    return PICA__CONTAINER_OF(engine, epoll, engine);
+}
+
+static void count_in_flight(epoll *e, uint64_t n) {
+    atomic_store_explicit(&e->engine.in_flight,
+                          atomic_load_explicit(&e->engine.in_flight, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+/* --- the chain of an entry --- */
+
+static pica__op *chain_next(const pica__op *op) {
+    return op->link.next == NULL ? NULL : PICA__CONTAINER_OF(op->link.next, pica__op, link);
+}
+
+static void chain_add(struct entry *entry, pica__op *op) {
+    op->slot = WAITING;
+    op->link.next = entry->first == NULL ? NULL : &entry->first->link;
+    entry->first = op;
+}
+
+static void chain_remove(struct entry *entry, pica__op *op) {
+    if (entry->first == op) {
+        entry->first = chain_next(op);
+    } else {
+        pica__op *before = entry->first;
+        while (chain_next(before) != op) {
+            before = chain_next(before);
+        }
+        before->link.next = op->link.next;
+    }
+    pica__list_init(&op->link);
+}
+
+/* --- telling the kernel --- */
+
+static uint32_t wanted(const pica__op *op) {
+    return op->kind == PICA__OP_POLL     ? op->events
+           : op->kind == PICA__OP_ACCEPT ? (uint32_t)EPOLLIN
+                                         : (uint32_t)EPOLLOUT;
+}
+
+static uint32_t all_wanted(const struct entry *entry) {
+    uint32_t events = 0;
+    for (pica__op *op = entry->first; op != NULL; op = chain_next(op)) {
+        events |= wanted(op);
+    }
+    return events;
+}
+
+/* Makes the table reach fd. */
+static int entries_reach(epoll *e, int fd) {
+    if ((size_t)fd < e->entry_count) {
+        return 0;
+    }
+    size_t count = e->entry_count == 0 ? 64 : e->entry_count;
+    while (count <= (size_t)fd) {
+        count *= 2;
+    }
+    struct entry *entries = pica__realloc(e->entries, e->entry_count * sizeof *entries,
+                                          count * sizeof *entries);
+    if (entries == NULL) {
+        return -ENOMEM;
+    }
+    for (size_t i = e->entry_count; i < count; i++) {
+        entries[i] = (struct entry){NULL, 0, 0};
+    }
+    e->entries = entries;
+    e->entry_count = count;
+    return 0;
+}
+
+static void forget(epoll *e, int fd) {
+    if (e->entries[fd].events != 0) {
+        /* Fails if the descriptor was closed: then the kernel has forgotten it. */
+        (void)pica__sys_epoll_ctl(e->fd, EPOLL_CTL_DEL, fd, 0, 0);
+        e->entries[fd].events = 0;
+    }
+}
+
+/* EPOLLEXCLUSIVE: several loops accept from one listener, and one of them is to wake. Such a registration cannot
+ * be changed, only replaced. */
+static int tell(epoll *e, int fd, uint32_t events) {
+    struct entry *entry = &e->entries[fd];
+    if (((entry->events | events) & EPOLLEXCLUSIVE) != 0) {
+        forget(e, fd);
+    }
+    int rc = -ENOENT;
+    if (entry->events != 0) {
+        uint64_t data = (uint64_t)entry->generation << 32 | (uint32_t)fd;
+        rc = pica__sys_epoll_ctl(e->fd, EPOLL_CTL_MOD, fd, events, data);
+    }
+    if (rc == -ENOENT) { /* also: another file than the one that the kernel was told of */
+        uint64_t data = (uint64_t)++entry->generation << 32 | (uint32_t)fd;
+        rc = pica__sys_epoll_ctl(e->fd, EPOLL_CTL_ADD, fd, events, data);
+    }
+    entry->events = rc == 0 ? events : 0;
+    return rc;
+}
+
+/* Puts op into its entry's chain and has the kernel watch, and look at the present state. Not 0: it is in no
+ * place. */
+static int watch(epoll *e, pica__op *op) {
+    if (op->fd < 0) {
+        return -EBADF;
+    }
+    int rc = entries_reach(e, op->fd);
+    if (rc < 0) {
+        return rc;
+    }
+    struct entry *entry = &e->entries[op->fd];
+    bool alone = op->kind == PICA__OP_ACCEPT && entry->first == NULL;
+    uint32_t events = alone ? (uint32_t)(EPOLLIN | EPOLLEXCLUSIVE) : wanted(op) | all_wanted(entry);
+    rc = tell(e, op->fd, events | ALWAYS | (uint32_t)EPOLLET);
+    if (rc == 0) {
+        op->result = (int)entry->generation; /* see try_later */
+        chain_add(entry, op);
+    }
+    return rc;
+}
+
+/* --- ends --- */
+
+/* Out of every place: for a result that will be delivered. */
+static void end_later(epoll *e, pica__op *op, int result) {
+    op->slot = ENDED;
+    op->result = result;
+    pica__list_push_back(&e->ended, &op->link);
+}
+
+/* The last completion, of an operation that is in no place. */
+static void end_now(epoll *e, pica__op *op, int result) {
+    op->slot = PICA__OP_IDLE;
+    count_in_flight(e, UINT64_MAX);
+    op->complete(op, result, false);
+}
+
+static int deliver_ended(epoll *e) {
+    int delivered = 0;
+    pica__link *l;
+    while (delivered < REAP_MAX && (l = pica__list_pop_front(&e->ended)) != NULL) {
+        pica__op *op = PICA__CONTAINER_OF(l, pica__op, link);
+        end_now(e, op, op->result);
+        delivered++;
+    }
+    return delivered;
+}
+
+/* --- accept and connect --- */
+
+/* To be tried again after the next edge. A listener that was registered before by this very operation still is:
+ * it cannot have been closed meanwhile. */
+static void try_later(epoll *e, pica__op *op) {
+    struct entry *entry = (size_t)op->fd < e->entry_count ? &e->entries[op->fd] : NULL;
+    if (op->kind == PICA__OP_ACCEPT && entry != NULL && entry->events != 0 &&
+        entry->generation == (uint32_t)op->result) {
+        chain_add(entry, op);
+        return;
+    }
+    int rc = watch(e, op);
+    if (rc < 0) {
+        end_later(e, op, rc == -ENOSPC ? -ENOMEM : rc);
+    }
+}
+
+static void try_next_turn(epoll *e, pica__op *op) {
+    op->slot = TRYING;
+    pica__list_push_back(&e->tries, &op->link);
+}
+
+/* The operation is in no place. Returns how many connections came. */
+static int try_accept(epoll *e, pica__op *op) {
+    for (int n = 0; n < ACCEPT_MAX; n++) {
+        int fd = pica__sys_accept4(op->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd == -EINTR || fd == -ECONNABORTED) {
+            continue; /* the peer left the queue; look at the next one */
+        }
+        if (fd == -EAGAIN) {
+            try_later(e, op);
+            return n;
+        }
+        if (fd < 0 || !op->multishot) {
+            end_now(e, op, fd);
+            return n + 1;
+        }
+        op->slot = TRYING; /* in no list: a cancel from within finds that out by the link */
+        op->complete(op, fd, true);
+        if (op->slot != TRYING) {
+            return n + 1;
+        }
+    }
+    try_next_turn(e, op);
+    return ACCEPT_MAX;
+}
+
+static int connect_error(int fd) {
+    int error = 0;
+    unsigned length = sizeof error;
+    int rc = pica__sys_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
+    return rc < 0 ? rc : -error;
+}
+
+/* The operation is in no place. Returns how many completions that made. */
+static int try_connect(epoll *e, pica__op *op) {
+    const pica__op_connect *connect = PICA__CONTAINER_OF(op, pica__op_connect, op);
+    int flags = pica__sys_fcntl(op->fd, F_GETFL, 0);
+    if (flags >= 0 && (flags & O_NONBLOCK) == 0) {
+        flags = pica__sys_fcntl(op->fd, F_SETFL, flags | O_NONBLOCK);
+    }
+    int rc = flags < 0 ? flags : pica__sys_connect(op->fd, connect->address, connect->length);
+    if (rc == -EINPROGRESS || rc == -EINTR) {
+        try_later(e, op);
+        return 0;
+    }
+    if (rc == -EAGAIN) { /* a Unix listener's backlog is full */
+        if (pica__list_empty(&e->paced)) {
+            e->pace_ns = e->pace_ns == 0 ? PACE_MIN_NS : e->pace_ns;
+            e->paced_until = pica__now() + e->pace_ns;
+            e->pace_ns = e->pace_ns * 2 < PACE_MAX_NS ? e->pace_ns * 2 : PACE_MAX_NS;
+        }
+        op->slot = PACED;
+        pica__list_push_back(&e->paced, &op->link);
+        return 0;
+    }
+    e->pace_ns = 0;
+    end_now(e, op, rc);
+    return 1;
+}
+
+/* What is to be tried now, each once. */
+static int try_all(epoll *e) {
+    pica__link now;
+    pica__list_init(&now);
+    if (!pica__list_empty(&e->paced) && e->paced_until <= pica__now()) {
+        for (pica__link *l = e->paced.next; l != &e->paced; l = l->next) {
+            PICA__CONTAINER_OF(l, pica__op, link)->slot = TRYING;
+        }
+        pica__list_splice(&now, &e->paced);
+    }
+    pica__list_splice(&now, &e->tries);
+    int delivered = 0;
+    pica__link *l;
+    while ((l = pica__list_pop_front(&now)) != NULL) {
+        pica__op *op = PICA__CONTAINER_OF(l, pica__op, link);
+        delivered += op->kind == PICA__OP_ACCEPT ? try_accept(e, op) : try_connect(e, op);
+    }
+    return delivered;
+}
+
+/* --- events --- */
+
+/* An operation of an entry's chain has its event. */
+static int op_event(epoll *e, pica__op *op, uint32_t events) {
+    if (op->kind == PICA__OP_POLL && op->multishot) {
+        op->complete(op, (int)events, true);
+        return 1;
+    }
+    chain_remove(&e->entries[op->fd], op);
+    if (op->kind == PICA__OP_ACCEPT) {
+        return try_accept(e, op);
+    }
+    end_now(e, op, op->kind == PICA__OP_POLL ? (int)events : connect_error(op->fd));
+    return 1;
+}
+
+/* Each operation that is there now and wants one of the events gets them, once. Callbacks change the chain, so it
+ * is looked at from the start after each; `queued` marks who has been asked. */
+static int chain_event(epoll *e, size_t fd, uint32_t events) {
+    for (pica__op *op = e->entries[fd].first; op != NULL; op = chain_next(op)) {
+        op->queued = false;
+    }
+    int delivered = 0;
+    pica__op *op = e->entries[fd].first;
+    while (op != NULL) {
+        uint32_t hit = events & (wanted(op) | ALWAYS);
+        bool asked = op->queued;
+        op->queued = true;
+        if (hit != 0 && !asked) {
+            delivered += op_event(e, op, hit);
+            op = e->entries[fd].first;
+        } else {
+            op = chain_next(op);
+        }
+    }
+    return delivered;
+}
+
+static int event_deliver(epoll *e, const struct epoll_event *event) {
+    uint64_t data = event->data.u64;
+    if (data == WAKE_DATA) {
+        return 1;
+    }
+    size_t fd = (uint32_t)data;
+    PICA__CHECK(fd < e->entry_count);
+    struct entry *entry = &e->entries[fd];
+    if (entry->generation != (uint32_t)(data >> 32)) {
+        return 0; /* of a file that had this number before */
+    }
+    pica__op *op = entry->first;
+    uint32_t events = event->events;
+    if (PICA__UNLIKELY(op == NULL)) {
+        forget(e, (int)fd);
+        return 0;
+    }
+    if (PICA__LIKELY(op->link.next == NULL && (events & (wanted(op) | ALWAYS)) != 0)) {
+        return op_event(e, op, events & (wanted(op) | ALWAYS)); /* one operation: the usual case */
+    }
+    uint32_t all = all_wanted(entry);
+    if ((events & (all | ALWAYS)) != 0) {
+        return chain_event(e, fd, events);
+    }
+    (void)tell(e, (int)fd, all | ALWAYS | (uint32_t)EPOLLET);
+    return 0;
+}
+
+/* What lies in the batch, as far as there is room for it in this turn. */
+static int deliver_batch(epoll *e, int delivered) {
+    while (e->next < e->count && delivered < REAP_MAX) {
+        struct epoll_event event = e->events[e->next++];
+        delivered += event_deliver(e, &event);
+    }
+    return delivered;
+}
+
+/* Fills the empty batch, waiting until deadline (0: not at all). */
+static void batch_fill(epoll *e, int64_t deadline) {
+    int milliseconds = deadline == INT64_MAX ? -1 : 0;
+    int rc = -ENOSYS;
+    int64_t left = 0;
+    if (deadline != 0 && deadline != INT64_MAX) {
+        left = deadline - pica__now();
+    }
+    if (left > 0 && !e->milliseconds) {
+        rc = pica__sys_epoll_wait_ns(e->fd, e->events, BATCH, left);
+        e->milliseconds = rc == -ENOSYS || rc == -EPERM; /* EPERM: a filter that does not know it */
+    }
+    if (left > 0 && e->milliseconds) {
+        /* Late rather than early. */
+        int64_t rounded = (left + 999999) / 1000000;
+        milliseconds = rounded < INT32_MAX ? (int)rounded : INT32_MAX;
+    }
+    if (left <= 0 || e->milliseconds) {
+        rc = pica__sys_epoll_wait(e->fd, e->events, BATCH, milliseconds);
+    }
+    PICA__CHECK(rc >= 0 || rc == -EINTR);
+    e->next = 0;
+    e->count = rc < 0 ? 0 : rc;
+}
+
+/* --- the interface --- */
+
+static bool has_own_work(const epoll *e) {
+    return e->next < e->count || !pica__list_empty(&e->ended) || !pica__list_empty(&e->tries);
+}
+
+static bool epoll_has_work(pica__engine *engine) {
+    epoll *e = epoll_of(engine);
+    /* One is the eventfd's. */
+    return atomic_load_explicit(&engine->in_flight, memory_order_relaxed) > 1 || has_own_work(e);
+}
+
+static int epoll_wait_(pica__engine *engine, int64_t deadline) {
+    epoll *e = epoll_of(engine);
+    int delivered = 0;
+    if (PICA__UNLIKELY(!pica__list_empty(&e->ended))) {
+        delivered += deliver_ended(e);
+    }
+    if (PICA__UNLIKELY(!pica__list_empty(&e->tries) || !pica__list_empty(&e->paced))) {
+        delivered += try_all(e);
+    }
+    delivered = deliver_batch(e, delivered);
+    if (e->next < e->count || delivered >= REAP_MAX) {
+        return delivered; /* the rest is for the next call */
+    }
+    if (delivered != 0 || has_own_work(e)) {
+        deadline = 0;
+    } else if (PICA__UNLIKELY(!pica__list_empty(&e->paced)) && e->paced_until < deadline) {
+        deadline = e->paced_until;
+    }
+    batch_fill(e, deadline);
+    return deliver_batch(e, delivered);
+}
+
+static int epoll_submit(pica__engine *engine, pica__op *op) {
+    epoll *e = epoll_of(engine);
+    PICA__CHECK(op->slot == PICA__OP_IDLE);
+    pica__list_init(&op->link);
+    op->cancel_asked = false;
+    op->queued = true; /* of no event that is being delivered */
+    int rc = 0;
+    if (op->kind == PICA__OP_POLL) {
+        rc = watch(e, op);
+        if (rc == -ENOMEM || rc == -ENOSPC) {
+            if (rc == -ENOSPC) {
+                pica__log(PICA_LOG_ERROR, "no more descriptors can be watched (see sysctl fs.epoll.max_user_watches)");
+            }
+            return -ENOMEM;
+        }
+    } else {
+        PICA__CHECK(op->kind == PICA__OP_ACCEPT || op->kind == PICA__OP_CONNECT);
+        try_next_turn(e, op);
+    }
+    count_in_flight(e, 1);
+    if (rc == -EPERM) { /* a regular file, or a directory */
+        rc = (int)(op->events & (POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM));
+        if (rc == 0) {
+            chain_add(&e->entries[op->fd], op); /* nothing that it could wait for ever happens */
+            return 0;
+        }
+    }
+    if (rc != 0) {
+        end_later(e, op, rc);
+    }
+    return 0;
+}
+
+static void epoll_cancel(pica__engine *engine, pica__op *op) {
+    epoll *e = epoll_of(engine);
+    PICA__CHECK(op->slot != PICA__OP_IDLE);
+    if (op->cancel_asked || op->slot == ENDED) {
+        return;
+    }
+    op->cancel_asked = true;
+    if (op->slot == WAITING) {
+        struct entry *entry = &e->entries[op->fd];
+        chain_remove(entry, op);
+        if (entry->first == NULL) {
+            forget(e, op->fd); /* before the owner closes it: somebody may have a duplicate */
+        }
+    } else if (pica__link_linked(&op->link)) {
+        pica__list_remove(&op->link);
+    }
+    end_later(e, op, -ECANCELED);
+}
+
+static void epoll_wake(pica__engine *engine) {
+    uint64_t one = 1;
+    /* 2^64 wakes do not happen. */
+    (void)pica__sys_write(epoll_of(engine)->wake_fd, &one, sizeof one);
+}
+
+static void epoll_destroy(pica__engine *engine) {
+    epoll *e = epoll_of(engine);
+    if (e->wake_fd >= 0) {
+        (void)pica__sys_close(e->wake_fd);
+    }
+    if (e->fd >= 0) {
+        (void)pica__sys_close(e->fd);
+    }
+    pica__free(e->entries, e->entry_count * sizeof *e->entries);
+    pica__free(e, sizeof *e);
+}
+
+static const struct pica__engine_ops epoll_ops = {
+    .name = "epoll",
+    .files = false,
+    .destroy = epoll_destroy,
+    .submit = epoll_submit,
+    .cancel = epoll_cancel,
+    .wait = epoll_wait_,
+    .has_work = epoll_has_work,
+    .wake = epoll_wake,
+};
+
+static int epoll_open(epoll *e) {
+    e->fd = pica__sys_epoll_create();
+    if (e->fd < 0) {
+        return e->fd;
+    }
+    e->wake_fd = pica__sys_eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (e->wake_fd < 0) {
+        return e->wake_fd;
+    }
+    return pica__sys_epoll_ctl(e->fd, EPOLL_CTL_ADD, e->wake_fd, (uint32_t)(EPOLLIN | EPOLLET), WAKE_DATA);
+}
+
+int pica__epoll_create(pica__engine **out, const pica__config *config) {
+    epoll *e = pica__zalloc(sizeof *e);
+    if (e == NULL) {
+        return -ENOMEM;
+    }
+    e->engine.ops = &epoll_ops;
+    e->fd = -1;
+    e->wake_fd = -1;
+    e->milliseconds = (config->without & PICA__WITHOUT_EPOLL_PWAIT2) != 0;
+    pica__list_init(&e->tries);
+    pica__list_init(&e->paced);
+    pica__list_init(&e->ended);
+    count_in_flight(e, 1); /* the eventfd, as in the other engine */
+    int rc = epoll_open(e);
+    if (rc < 0) {
+        pica__log(PICA_LOG_ERROR, "epoll: %s", pica_strerror(rc));
+        epoll_destroy(&e->engine);
+        return rc == -ENOSPC ? -ENOMEM : rc;
+    }
+    *out = &e->engine;
+    return 0;
+}
