@@ -9,6 +9,7 @@ void pica__idle_init(pica__idle *idle) {
     atomic_init(&idle->searching, 0);
     atomic_init(&idle->sleeping, 0);
     atomic_init(&idle->watched, 0);
+    atomic_init(&idle->guarded, 0);
     atomic_init(&idle->steps, 0);
     atomic_init(&idle->active, 0);
     atomic_init(&idle->looked, 0);

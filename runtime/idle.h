@@ -53,8 +53,10 @@ typedef struct pica__idle {
     _Alignas(PICA__CACHELINE) _Atomic uint32_t searching;
     /* Workers in the list. Changed under the lock, seq_cst; read by producers after their fence. */
     _Atomic uint32_t sleeping;
-    /* 1 while one sleeper watches. Exchanged by sleepers, acq_rel. */
+    /* 1 while one sleeper watches, while one is its guard. Exchanged to 1 by who is about to sleep, stored 0 by the
+     * same one when it is back; seq_cst. */
     _Atomic uint32_t watched;
+    _Atomic uint32_t guarded;
     /* The sum of all steps when somebody last looked, and when that was seen to grow. Written and read by who
      * is about to sleep; relaxed: they only say for how long to go on watching. */
     _Atomic uint64_t steps;

@@ -31,6 +31,7 @@ enum {
     BLOCKS_MAX = 64     /* small buffers that a worker keeps */
 };
 #define WATCH_NS INT64_C(2000000)
+#define GUARD_NS INT64_C(32000000)
 #define LINGER_NS INT64_C(100000000) /* how long somebody watches after the last step */
 
 /* Both run in the task's context, and unseen by the sanitizer: the links are the worker's, the contents
@@ -324,14 +325,38 @@ static bool active_lately(pica_runtime *rt) {
     return now - atomic_load_explicit(&rt->idle.active, memory_order_relaxed) < LINGER_NS;
 }
 
-/* While others are awake, and for a while after, one sleeper sleeps with a bound. */
-static bool begin_watch(pica__worker *worker) {
+/* What a sleeper is besides: see idle.h. */
+enum duty { NO_DUTY, WATCH, GUARD };
+
+static bool take_duty(_Atomic uint32_t *held) {
+    return atomic_load_explicit(held, memory_order_relaxed) == 0 &&
+           atomic_exchange_explicit(held, 1, memory_order_seq_cst) == 0;
+}
+
+/* While others are awake, and for a while after, two sleepers sleep with a bound. */
+static enum duty begin_duty(pica__worker *worker) {
     pica__idle *idle = &worker->rt->idle;
-    return worker->rt->workers > 1 && !worker->fifo &&
-           atomic_load_explicit(&idle->watched, memory_order_relaxed) == 0 &&
-           (atomic_load_explicit(&idle->sleeping, memory_order_relaxed) < worker->rt->workers ||
-            active_lately(worker->rt)) &&
-           atomic_exchange_explicit(&idle->watched, 1, memory_order_acq_rel) == 0;
+    if (worker->rt->workers == 1 || worker->fifo ||
+        (atomic_load_explicit(&idle->watched, memory_order_relaxed) != 0 &&
+         atomic_load_explicit(&idle->guarded, memory_order_relaxed) != 0) ||
+        (atomic_load_explicit(&idle->sleeping, memory_order_relaxed) == worker->rt->workers &&
+         !active_lately(worker->rt))) {
+        return NO_DUTY;
+    }
+    return take_duty(&idle->watched) ? WATCH : take_duty(&idle->guarded) ? GUARD : NO_DUTY;
+}
+
+/* busy: there is something to run, which may be long, so that somebody must look after us. */
+static void end_duty(pica__worker *worker, enum duty duty, bool busy) {
+    pica__idle *idle = &worker->rt->idle;
+    if (duty != NO_DUTY) {
+        atomic_store_explicit(duty == WATCH ? &idle->watched : &idle->guarded, 0, memory_order_seq_cst);
+    }
+    if (busy && worker->rt->workers > 1 && !worker->fifo &&
+        atomic_load_explicit(&idle->watched, memory_order_seq_cst) == 0 &&
+        atomic_load_explicit(&idle->guarded, memory_order_seq_cst) == 0) {
+        pica__idle_notify(worker->rt);
+    }
 }
 
 /* Whether a watcher that is back looks after the others. One that is kept busy by its own I/O looks, too. */
@@ -359,13 +384,14 @@ static void park(pica__worker *worker) {
         }
         return;
     }
-    bool watch = begin_watch(worker);
-    int64_t deadline = pica__loop_deadline(worker->loop);
+    enum duty duty = begin_duty(worker);
+    int64_t timer = pica__loop_deadline(worker->loop);
+    int64_t deadline = timer;
     if (worker->hosted && worker->host.deadline < deadline) {
         deadline = worker->host.deadline;
     }
-    if (watch) {
-        int64_t bound = pica__now() + WATCH_NS;
+    if (duty != NO_DUTY) {
+        int64_t bound = pica__now() + (duty == WATCH ? WATCH_NS : GUARD_NS);
         deadline = deadline < bound ? deadline : bound;
     }
     pica__count(&worker->stats.parks, 1);
@@ -374,20 +400,15 @@ static void park(pica__worker *worker) {
         pica__starved_undoze(worker);
     }
     worker->polled = true;
-    if (watch) {
-        atomic_store_explicit(&rt->idle.watched, 0, memory_order_release);
-    }
     if (atomic_load_explicit(&worker->sleep, memory_order_relaxed) == PICA__NOTIFIED) {
         pica__count(&worker->stats.wakes, 1);
     }
     if (pica__idle_leave(worker)) {
         worker->searching = true;
     }
-    if (delivered > 0 && !watch && rt->workers > 1 && !worker->fifo &&
-        atomic_load_explicit(&rt->idle.watched, memory_order_relaxed) == 0) {
-        pica__idle_notify(rt); /* somebody must look after us, should this be something long */
-    }
-    if (watch && look_is_due(rt, delivered)) {
+    /* Off the list of sleepers by now: others are woken. */
+    end_duty(worker, duty, delivered > 0 || (deadline == timer && timer != INT64_MAX));
+    if (duty == WATCH && look_is_due(rt, delivered)) {
         worker->budget = TURN_STEPS;
         uintptr_t entry = steal_from_stuck(worker);
         if (entry != 0) {
