@@ -198,6 +198,10 @@ unsigned pica_runtime_workers(const pica_runtime *rt) {
     return rt->workers;
 }
 
+const char *pica_runtime_engine(const pica_runtime *rt) {
+    return rt->loop[0].engine->ops->name;
+}
+
 pica_loop *pica_runtime_loop(pica_runtime *rt, unsigned i) {
     return i < rt->workers ? &rt->loop[i] : NULL;
 }

@@ -81,6 +81,9 @@ PICA_API int pica_close(pica_runtime *rt);
 /* The runtime of the calling worker; NULL on other threads. */
 PICA_API pica_runtime *pica_current_runtime(void);
 PICA_API unsigned pica_runtime_workers(const pica_runtime *rt);
+/* How loop 0 asks the kernel for I/O: "io_uring" or "epoll". (All loops do it the same way, unless io_uring was
+ * forbidden or allowed while they were made.) Any thread, while rt is open; a constant string. */
+PICA_API const char *pica_runtime_engine(const pica_runtime *rt);
 /* Loop i of a runtime, 0 <= i < workers; NULL otherwise. Lives as long as the runtime. */
 PICA_API pica_loop *pica_runtime_loop(pica_runtime *rt, unsigned i);
 

@@ -493,10 +493,7 @@ static int epoll_submit(pica__engine *engine, pica__op *op) {
     count_in_flight(e, 1);
     if (rc == -EPERM) { /* a regular file, or a directory */
         rc = (int)(op->events & (POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM));
-        if (rc == 0) {
-            chain_add(&e->entries[op->fd], op); /* nothing that it could wait for ever happens */
-            return 0;
-        }
+        rc = rc != 0 ? rc : -EINVAL; /* nothing that it could wait for ever happens */
     }
     if (rc != 0) {
         end_later(e, op, rc);

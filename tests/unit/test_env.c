@@ -126,6 +126,7 @@ PT_TEST(choices) {
     PT_CHECK(!with("PICA_ORDER", "free").fifo);
     PT_CHECK(with("PICA_ORDER", "fifo").fifo);
     PT_EQ(with("PICA_ENGINE", "uring").engine, PICA__ENGINE_URING);
+    PT_EQ(with("PICA_ENGINE", "epoll").engine, PICA__ENGINE_EPOLL);
     PT_EQ(with("PICA_LOG", "error").log_level, PICA_LOG_ERROR);
     PT_EQ(with("PICA_LOG", "debug").log_level, PICA_LOG_DEBUG);
     refused("PICA_AFFINITY", "cores", "one of none, core");
