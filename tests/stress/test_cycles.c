@@ -87,23 +87,25 @@ struct left {
     long fds, mappings, threads, rss, pte;
 };
 
-static struct left look(void) {
-    struct left l = {procfs_fds(), procfs_mappings(), procfs_threads(), procfs_bytes("RssAnon"),
+/* With no runtime there; alone: the threads that were there before the first one. */
+static struct left look(long alone) {
+    struct left l = {procfs_fds(), procfs_mappings(), procfs_threads_wait(alone), procfs_bytes("RssAnon"),
                      procfs_bytes("VmPTE")};
     return l;
 }
 
 static void run(unsigned workers, long cycles) {
+    long alone = procfs_threads();
     for (long i = 0; i < WARM_UP; i++) {
         cycle(workers, i);
     }
-    struct left before = look();
+    struct left before = look(alone);
     double begin = pica_time();
     for (long i = 0; i < cycles; i++) {
         cycle(workers, i);
     }
     double seconds = pica_time() - begin;
-    struct left after = look();
+    struct left after = look(alone);
     printf("    %ld cycles, %.0f us each; descriptors %+ld, mappings %+ld, threads %+ld, RssAnon "
            "%+ld KiB, VmPTE %+ld KiB\n",
            cycles, seconds * 1e6 / (double)cycles, after.fds - before.fds,
@@ -131,7 +133,8 @@ PT_TEST_TIMEOUT(workers, 60) {
 /* Several at once, closed in the order in which they were made. */
 PT_TEST_TIMEOUT(at_once, 60) {
     enum { RUNTIMES = 8 };
-    struct left before = look();
+    long alone = procfs_threads();
+    struct left before = look(alone);
     for (int round = 0; round < 5; round++) {
         pica_runtime *rt[RUNTIMES];
         pica_event never = PICA_EVENT_INIT;
@@ -146,10 +149,10 @@ PT_TEST_TIMEOUT(at_once, 60) {
         }
         PT_EQ(atomic_load(&begun), atomic_load(&ended));
         if (round == 0) {
-            before = look();
+            before = look(alone);
         }
     }
-    struct left after = look();
+    struct left after = look(alone);
     PT_EQ(after.fds, before.fds);
     PT_EQ(after.threads, before.threads);
 }

@@ -3,7 +3,7 @@
  * of page table, and the task's record. While they are parked, further runtimes start and stop
  * beside them; then all are woken and joined.
  *
- * 20,000 in every run of the tests; `million full` parks 1,000,000. */
+ * 20,000 in every run of the tests, or as many as guards allow; `million full` parks 1,000,000. */
 #include <pica.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -13,6 +13,7 @@
 #include "runtime/task.h"
 #include "tests/support/procfs.h"
 #include "tests/support/pt.h"
+#include "tests/support/stacks.h"
 
 #define SANITIZED (PICA__TSAN || PICA__ASAN)
 
@@ -150,7 +151,7 @@ static void run(size_t n, unsigned runtimes) {
 }
 
 PT_TEST_TIMEOUT(few, 60) {
-    run(SHORT, SHORT_RUNTIMES);
+    run(stacks_at_most(SHORT), SHORT_RUNTIMES);
 }
 
 PT_TEST_HIDDEN(full, 600) {

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/support/pt.h"
@@ -47,6 +48,17 @@ static inline long procfs_bytes(const char *key) {
 
 static inline long procfs_threads(void) {
     return procfs_number("/proc/self/status", "Threads");
+}
+
+/* Waits until there are n threads, for at most ten seconds: one that was joined is still counted while the kernel
+ * takes it down. Returns how many there are. */
+static inline long procfs_threads_wait(long n) {
+    const struct timespec pause = {0, 1000000};
+    long threads;
+    for (int i = 0; (threads = procfs_threads()) != n && i < 10000; i++) {
+        nanosleep(&pause, NULL);
+    }
+    return threads;
 }
 
 /* Open descriptors, without the one used for looking. */
