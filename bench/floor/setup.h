@@ -1,4 +1,4 @@
-/* What every floor server does before it serves: options, listener, counters, signals.
+/* What every floor server, and the one on libuv, does before it serves: options, listener, counters, signals.
  *
  * The floors are the yardsticks of the network bench: the least code that serves the workload, one
  * program for each way of waiting. What this header holds is the same for all of them, so that

@@ -6,7 +6,7 @@
  * Commands on stdin, one a line; each is answered by one line of JSON on stdout:
  *   open HOST PORT echo|http|udp CONNECTIONS PIPELINE SIZE   connects; the answer has the "index"
  *   slice INDEX RATE MS      loads for MS milliseconds, then waits for the answers still due
- *   lockstep INDEX N         N requests on the first connection, one after the other
+ *   lockstep INDEX N         N requests on the first connection, a batch when the one before is answered
  *   close INDEX              closes the connections; the index is not used again
  *   spin 0|1                 1: waits by polling without sleep, so that no answer finds it asleep
  *   quit
@@ -432,7 +432,9 @@ static void do_lockstep(struct contestant *contestant, uint64_t requests) {
     slice.start = now_ns();
     while (slice.done < requests && connection->fd >= 0) {
         if (connection->sent == connection->answered) {
-            send_requests(connection, 1, now_ns());
+            uint64_t left = requests - slice.done;
+            uint32_t batch = contestant->pipeline;
+            send_requests(connection, left < batch ? (uint32_t)left : batch, now_ns());
         }
         struct pollfd wait = {.fd = connection->fd, .events = POLLIN};
         if (connection->fd >= 0 && poll(&wait, 1, 10000) <= 0) {

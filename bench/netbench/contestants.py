@@ -12,9 +12,15 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 BENCH = os.path.dirname(HERE)
 FLOORS = ("uring_recv", "uring_poll", "epoll")
-NAMES = ("pica",) + FLOORS + ("tokio",)
+ENGINES = {"pica": "uring", "pica-epoll": "epoll"}  # the same program, and its PICA_ENGINE
+NAMES = tuple(ENGINES) + FLOORS + ("tokio", "libuv")
+USUAL = {  # who is compared when nobody is named
+    "uring": ("pica",) + FLOORS + ("tokio",),
+    "epoll": ("pica-epoll", "epoll", "tokio", "libuv"),
+}
 WORKLOADS = ("echo", "http", "udp")
-UDP_PROGRAMS = {"pica": "examples/pica-udp-echo", "uring_recv": "bench/pica-floor-udp-recv",
+UDP_PROGRAMS = {"pica": "examples/pica-udp-echo", "pica-epoll": "examples/pica-udp-echo",
+                "uring_recv": "bench/pica-floor-udp-recv",
                 "uring_poll": "bench/pica-floor-udp-poll"}
 READY_S = 30
 STOP_S = 10
@@ -50,10 +56,12 @@ def takes_part(name, workload):
 def program(name, workload, build):
     if workload == "udp":
         return os.path.join(build, UDP_PROGRAMS[name])
-    if name == "pica":
+    if name in ENGINES:
         return os.path.join(build, "examples", "pica-%s-server" % workload)
     if name == "tokio":
         return tokio_program(build)
+    if name == "libuv":
+        return os.path.join(build, "bench", "pica-peer-libuv")
     return os.path.join(build, "bench", "pica-floor-" + name.replace("_", "-"))
 
 
@@ -61,8 +69,9 @@ def command(name, workload, threads, build):
     """The command line and the environment that start a contestant on a port of its choice."""
     line = [program(name, workload, build), "--port", "0"]
     environment = dict(os.environ)
-    if name == "pica":
+    if name in ENGINES:
         environment["PICA_WORKERS"] = str(threads)
+        environment["PICA_ENGINE"] = ENGINES[name]
     else:
         line += ["--threads", str(threads)]
         line += [] if workload == "udp" else ["--mode", workload]

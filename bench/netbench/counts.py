@@ -1,8 +1,8 @@
 """Counts for each request: system calls, user instructions, and where the CPU time goes.
 
-The exact counts come from requests in lockstep on one connection, each answered before the next is
-sent, and one thread of the server. Two runs of different length are made and their difference is
-divided by the difference in length, so that all that is not a request cancels out.
+The exact counts come from requests in lockstep on one connection, each (or each batch of pipelined ones)
+answered before the next is sent, and one thread of the server. Two runs of different length are made
+and their difference is divided by the difference in length, so that all that is not a request cancels out.
 
 What needs a tool that is not installed, or that cannot run a contestant, is None ("n/a").
 """
@@ -17,7 +17,7 @@ import time
 
 from .contestants import Failed, Server
 
-STRACE_RUNS = (200, 1200)
+STRACE_RUNS = (200, 1200)  # in batches, like the others
 CALLGRIND_WARM_UP = 200
 CALLGRIND_RUNS = (500, 2500)
 TOOL_S = 30
@@ -42,18 +42,18 @@ def strace_totals(load, server, index, requests):
         return totals
 
 
-def system_calls(load, name, workload, options):
+def system_calls(load, name, workload, pipeline, options):
     """System calls for each request in lockstep, by name."""
     if shutil.which("strace") is None:
         return None
     server = Server(name, workload, 1, options.build, options.server_cores(1))
     try:
-        index = load.open(server.port, workload, 1, 1, options.size)
-        short, long = (strace_totals(load, server, index, n) for n in STRACE_RUNS)
+        index = load.open(server.port, workload, 1, pipeline, options.size)
+        short, long = (strace_totals(load, server, index, n * pipeline) for n in STRACE_RUNS)
         load.close(index)
     finally:
         server.stop()
-    span = STRACE_RUNS[1] - STRACE_RUNS[0]
+    span = (STRACE_RUNS[1] - STRACE_RUNS[0]) * pipeline
     calls = {call: (count - short.get(call, 0)) / span for call, count in long.items()}
     return {call: value for call, value in calls.items() if abs(value) >= 0.0005}
 
@@ -72,7 +72,7 @@ def dump(server, number, out):
     return int(found.group(1))
 
 
-def user_instructions(load, name, workload, options):
+def user_instructions(load, name, workload, pipeline, options):
     """Instructions in user mode for each request in lockstep.
 
     Callgrind is asked for its counts while the server lives: it delivers no signal to a process
@@ -85,17 +85,17 @@ def user_instructions(load, name, workload, options):
         prefix = ["valgrind", "--tool=callgrind", "--callgrind-out-file=" + out]
         server = Server(name, workload, 1, options.build, options.server_cores(1), prefix)
         try:
-            index = load.open(server.port, workload, 1, 1, options.size)
+            index = load.open(server.port, workload, 1, pipeline, options.size)
             totals = []
-            for number, requests in enumerate((CALLGRIND_WARM_UP,) + CALLGRIND_RUNS, 1):
-                load.lockstep(index, requests)
+            for number, batches in enumerate((CALLGRIND_WARM_UP,) + CALLGRIND_RUNS, 1):
+                load.lockstep(index, batches * pipeline)
                 totals.append(dump(server, number, out))
             load.close(index)
         except subprocess.TimeoutExpired:
             raise Failed("callgrind does not answer") from None
         finally:
             server.kill()
-    return (totals[2] - totals[1]) / (CALLGRIND_RUNS[1] - CALLGRIND_RUNS[0])
+    return (totals[2] - totals[1]) / ((CALLGRIND_RUNS[1] - CALLGRIND_RUNS[0]) * pipeline)
 
 
 def calls_under_load(server, action):

@@ -53,6 +53,7 @@ def surroundings(build):
             "build_type": field(cache, r"^CMAKE_BUILD_TYPE:\w+=(.+)$"),
             "c_flags": field(cache, r"^CMAKE_C_FLAGS:\w+=(.+)$"),
             "liburing": first_line("pkg-config", "--modversion", "liburing"),
+            "libuv": first_line("pkg-config", "--modversion", "libuv"),
             "rustc": first_line("rustc", "--version"),
             "tokio": crate_version("tokio"), "httparse": crate_version("httparse"),
             "valgrind": first_line("valgrind", "--version"),
@@ -137,9 +138,9 @@ def print_parts(summary, table):
     print_columns(lines)
 
 
-def print_counts(counts, workload):
-    print("\n%s, one request at a time on one connection, 1 thread: counts for each request" %
-          workload)
+def print_counts(counts, workload, pipeline):
+    print("\n%s, %s at a time on one connection, 1 thread: counts for each request" % (
+        workload, "one request" if pipeline == 1 else "%d requests" % pipeline))
     lines = [["", "system calls", "user instructions", "which calls"]]
     for name, found in counts.items():
         calls = found["calls"]
