@@ -13,12 +13,11 @@
  *              so they are tried again after some milliseconds
  *     ENDED    `ended`: its result stands in the operation, to be delivered in the next wait
  *
- * What the kernel was told is believed only while somebody waits: whoever comes tells it anew, which also has
- * it look at the present state, so no edge is missed. Users may close a descriptor without a word, after which
- * its number stands for another file. The generation, part of the event's data, tells events of one file under a
- * number from those of the next; it grows with each new registration. An entry that nobody waits for stays
- * registered after a one-shot operation, since that one often comes back; the first event that nobody wants makes
- * the kernel forget what is not wanted.
+ * Where all who wait want one event, the kernel is told so (EPOLLONESHOT), and is silent after it. What it was told
+ * is believed only while somebody waits: whoever comes tells it anew, which also has it look at the present state,
+ * so no edge is missed. Users may close a descriptor without a word, after which its number stands for another
+ * file. The generation, part of the event's data, tells events of one file under a number from those of the
+ * next; it grows with each new registration.
  *
  * Regular files cannot be watched (EPERM): they are always ready, as poll(2) has it.
  *
@@ -60,15 +59,17 @@ enum {
 #define PACE_MIN_NS INT64_C(1000000)
 #define PACE_MAX_NS INT64_C(32000000)
 
-/* What an entry is registered for besides its operations' events, and what always comes. */
+/* What comes whatever one asked for. */
 #define ALWAYS ((uint32_t)(EPOLLERR | EPOLLHUP))
 #define WAKE_DATA UINT64_MAX
 
 struct entry {
     pica__op *first;     /* the chain */
     uint32_t generation; /* of the last registration */
-    uint32_t events;     /* what the kernel was told; 0: it does not know the descriptor */
+    uint32_t events;     /* what the kernel was told; 0: it does not know the descriptor; DISARMED: an event has
+                          * come, and no more will */
 };
+#define DISARMED ((uint32_t)EPOLLONESHOT)
 
 typedef struct epoll {
     pica__engine engine;
@@ -130,12 +131,21 @@ static uint32_t wanted(const pica__op *op) {
                                          : (uint32_t)EPOLLOUT;
 }
 
-static uint32_t all_wanted(const struct entry *entry) {
-    uint32_t events = 0;
-    for (pica__op *op = entry->first; op != NULL; op = chain_next(op)) {
-        events |= wanted(op);
+/* What to tell the kernel: for the chain, and op besides, unless NULL. EPOLLEXCLUSIVE: several loops accept from one
+ * listener, and one of them is to wake. */
+static uint32_t registration(const struct entry *entry, const pica__op *op) {
+    if (op != NULL && op->kind == PICA__OP_ACCEPT && op->multishot && entry->first == NULL) {
+        return (uint32_t)(EPOLLIN | EPOLLET | EPOLLEXCLUSIVE);
     }
-    return events;
+    uint32_t events = ALWAYS;
+    bool stays = false;
+    for (op = op != NULL ? op : entry->first; op != NULL;) {
+        bool chained = op->slot == WAITING;
+        events |= wanted(op);
+        stays = stays || op->multishot;
+        op = chained ? chain_next(op) : entry->first;
+    }
+    return events | (uint32_t)(stays ? EPOLLET : EPOLLONESHOT);
 }
 
 /* Makes the table reach fd. */
@@ -168,10 +178,9 @@ static void forget(epoll *e, int fd) {
     }
 }
 
-/* EPOLLEXCLUSIVE: several loops accept from one listener, and one of them is to wake. Such a registration cannot
- * be changed, only replaced. */
 static int tell(epoll *e, int fd, uint32_t events) {
     struct entry *entry = &e->entries[fd];
+    /* Such a registration cannot be changed, only replaced. */
     if (((entry->events | events) & EPOLLEXCLUSIVE) != 0) {
         forget(e, fd);
     }
@@ -199,9 +208,7 @@ static int watch(epoll *e, pica__op *op) {
         return rc;
     }
     struct entry *entry = &e->entries[op->fd];
-    bool alone = op->kind == PICA__OP_ACCEPT && entry->first == NULL;
-    uint32_t events = alone ? (uint32_t)(EPOLLIN | EPOLLEXCLUSIVE) : wanted(op) | all_wanted(entry);
-    rc = tell(e, op->fd, events | ALWAYS | (uint32_t)EPOLLET);
+    rc = tell(e, op->fd, registration(entry, op));
     if (rc == 0) {
         op->result = (int)entry->generation; /* see try_later */
         chain_add(entry, op);
@@ -242,7 +249,7 @@ static int deliver_ended(epoll *e) {
  * it cannot have been closed meanwhile. */
 static void try_later(epoll *e, pica__op *op) {
     struct entry *entry = (size_t)op->fd < e->entry_count ? &e->entries[op->fd] : NULL;
-    if (op->kind == PICA__OP_ACCEPT && entry != NULL && entry->events != 0 &&
+    if (op->kind == PICA__OP_ACCEPT && op->multishot && entry != NULL && entry->events != 0 &&
         entry->generation == (uint32_t)op->result) {
         chain_add(entry, op);
         return;
@@ -355,7 +362,10 @@ static int op_event(epoll *e, pica__op *op, uint32_t events) {
 
 /* Each operation that is there now and wants one of the events gets them, once. Callbacks change the chain, so it
  * is looked at from the start after each; `queued` marks who has been asked. */
-static int chain_event(epoll *e, size_t fd, uint32_t events) {
+static PICA__NOINLINE int chain_event(epoll *e, size_t fd, uint32_t events) {
+    if ((e->entries[fd].events & EPOLLONESHOT) != 0) {
+        e->entries[fd].events = DISARMED;
+    }
     for (pica__op *op = e->entries[fd].first; op != NULL; op = chain_next(op)) {
         op->queued = false;
     }
@@ -372,10 +382,16 @@ static int chain_event(epoll *e, size_t fd, uint32_t events) {
             op = chain_next(op);
         }
     }
+    const struct entry *entry = &e->entries[fd];
+    /* Some are left that the kernel does not watch for any more, or nobody wants what it watches for. */
+    if (entry->first != NULL && (entry->events == DISARMED || delivered == 0) &&
+        (entry->events & EPOLLEXCLUSIVE) == 0) {
+        (void)tell(e, (int)fd, registration(entry, NULL));
+    }
     return delivered;
 }
 
-static int event_deliver(epoll *e, const struct epoll_event *event) {
+static inline int event_deliver(epoll *e, const struct epoll_event *event) {
     uint64_t data = event->data.u64;
     if (data == WAKE_DATA) {
         return 1;
@@ -383,64 +399,66 @@ static int event_deliver(epoll *e, const struct epoll_event *event) {
     size_t fd = (uint32_t)data;
     PICA__CHECK(fd < e->entry_count);
     struct entry *entry = &e->entries[fd];
-    if (entry->generation != (uint32_t)(data >> 32)) {
-        return 0; /* of a file that had this number before */
-    }
     pica__op *op = entry->first;
+    if (op == NULL || entry->generation != (uint32_t)(data >> 32)) {
+        return 0; /* nobody waits any more, or for another file under this number */
+    }
     uint32_t events = event->events;
-    if (PICA__UNLIKELY(op == NULL)) {
-        forget(e, (int)fd);
-        return 0;
+    uint32_t hit = events & (op->events | ALWAYS);
+    if (PICA__LIKELY(op->link.next == NULL && op->kind == PICA__OP_POLL && op->multishot && hit != 0)) {
+        op->complete(op, (int)hit, true); /* one that stays: the usual case */
+        return 1;
     }
-    if (PICA__LIKELY(op->link.next == NULL && (events & (wanted(op) | ALWAYS)) != 0)) {
-        return op_event(e, op, events & (wanted(op) | ALWAYS)); /* one operation: the usual case */
-    }
-    uint32_t all = all_wanted(entry);
-    if ((events & (all | ALWAYS)) != 0) {
-        return chain_event(e, fd, events);
-    }
-    (void)tell(e, (int)fd, all | ALWAYS | (uint32_t)EPOLLET);
-    return 0;
+    return chain_event(e, fd, events);
 }
 
-/* What lies in the batch, as far as there is room for it in this turn. */
-static int deliver_batch(epoll *e, int delivered) {
-    while (e->next < e->count && delivered < REAP_MAX) {
-        struct epoll_event event = e->events[e->next++];
+/* Delivers what lies in the batch, as far as there is room for it in this turn. */
+static inline int deliver_batch(epoll *e, int delivered) {
+    int next = e->next;
+    int count = e->count;
+    while (next < count && delivered < REAP_MAX) {
+        struct epoll_event event = e->events[next++];
         delivered += event_deliver(e, &event);
     }
+    e->next = next;
     return delivered;
 }
 
-/* Fills the empty batch, waiting until deadline (0: not at all). */
-static void batch_fill(epoll *e, int64_t deadline) {
-    int milliseconds = deadline == INT64_MAX ? -1 : 0;
-    int rc = -ENOSYS;
-    int64_t left = 0;
-    if (deadline != 0 && deadline != INT64_MAX) {
-        left = deadline - pica__now();
+/* Fills the empty batch, waiting until deadline. */
+static PICA__NOINLINE int batch_wait(epoll *e, int64_t deadline) {
+    int64_t left = deadline - pica__now();
+    if (left <= 0) {
+        return pica__sys_epoll_wait(e->fd, e->events, BATCH, 0);
     }
-    if (left > 0 && !e->milliseconds) {
-        rc = pica__sys_epoll_wait_ns(e->fd, e->events, BATCH, left);
+    if (!e->milliseconds) {
+        int rc = pica__sys_epoll_wait_ns(e->fd, e->events, BATCH, left);
         e->milliseconds = rc == -ENOSYS || rc == -EPERM; /* EPERM: a filter that does not know it */
+        if (!e->milliseconds) {
+            return rc;
+        }
     }
-    if (left > 0 && e->milliseconds) {
-        /* Late rather than early. */
-        int64_t rounded = (left + 999999) / 1000000;
-        milliseconds = rounded < INT32_MAX ? (int)rounded : INT32_MAX;
+    int64_t rounded = (left + 999999) / 1000000; /* late rather than early */
+    return pica__sys_epoll_wait(e->fd, e->events, BATCH, rounded < INT32_MAX ? (int)rounded : INT32_MAX);
+}
+
+static inline void batch_fill(epoll *e, int64_t deadline) {
+    int rc = deadline == 0 || deadline == INT64_MAX
+                 ? pica__sys_epoll_wait(e->fd, e->events, BATCH, deadline == 0 ? 0 : -1)
+                 : batch_wait(e, deadline);
+    if (PICA__UNLIKELY(rc < 0)) {
+        PICA__CHECK(rc == -EINTR);
+        rc = 0;
     }
-    if (left <= 0 || e->milliseconds) {
-        rc = pica__sys_epoll_wait(e->fd, e->events, BATCH, milliseconds);
-    }
-    PICA__CHECK(rc >= 0 || rc == -EINTR);
     e->next = 0;
-    e->count = rc < 0 ? 0 : rc;
+    e->count = rc;
 }
 
 /* --- the interface --- */
 
-static bool has_own_work(const epoll *e) {
-    return e->next < e->count || !pica__list_empty(&e->ended) || !pica__list_empty(&e->tries);
+/* What it can do without asking the kernel for events; paced operations may be due. */
+static inline bool has_own_work(const epoll *e) {
+    return e->next < e->count || !pica__list_empty(&e->ended) || !pica__list_empty(&e->tries) ||
+           !pica__list_empty(&e->paced);
 }
 
 static bool epoll_has_work(pica__engine *engine) {
@@ -449,23 +467,27 @@ static bool epoll_has_work(pica__engine *engine) {
     return atomic_load_explicit(&engine->in_flight, memory_order_relaxed) > 1 || has_own_work(e);
 }
 
+/* Before the kernel is asked. Returns what was delivered; *deadline becomes that of the wait. */
+static PICA__NOINLINE int own_work(epoll *e, int64_t *deadline) {
+    int delivered = deliver_ended(e);
+    delivered += try_all(e);
+    delivered = deliver_batch(e, delivered);
+    if (delivered != 0 || !pica__list_empty(&e->ended) || !pica__list_empty(&e->tries)) {
+        *deadline = 0;
+    } else if (!pica__list_empty(&e->paced) && e->paced_until < *deadline) {
+        *deadline = e->paced_until;
+    }
+    return delivered;
+}
+
 static int epoll_wait_(pica__engine *engine, int64_t deadline) {
     epoll *e = epoll_of(engine);
     int delivered = 0;
-    if (PICA__UNLIKELY(!pica__list_empty(&e->ended))) {
-        delivered += deliver_ended(e);
-    }
-    if (PICA__UNLIKELY(!pica__list_empty(&e->tries) || !pica__list_empty(&e->paced))) {
-        delivered += try_all(e);
-    }
-    delivered = deliver_batch(e, delivered);
-    if (e->next < e->count || delivered >= REAP_MAX) {
-        return delivered; /* the rest is for the next call */
-    }
-    if (delivered != 0 || has_own_work(e)) {
-        deadline = 0;
-    } else if (PICA__UNLIKELY(!pica__list_empty(&e->paced)) && e->paced_until < deadline) {
-        deadline = e->paced_until;
+    if (PICA__UNLIKELY(has_own_work(e))) {
+        delivered = own_work(e, &deadline);
+        if (e->next < e->count || delivered >= REAP_MAX) {
+            return delivered; /* the rest is for the next call */
+        }
     }
     batch_fill(e, deadline);
     return deliver_batch(e, delivered);
@@ -511,7 +533,7 @@ static void epoll_cancel(pica__engine *engine, pica__op *op) {
     if (op->slot == WAITING) {
         struct entry *entry = &e->entries[op->fd];
         chain_remove(entry, op);
-        if (entry->first == NULL) {
+        if (entry->first == NULL && entry->events != DISARMED) {
             forget(e, op->fd); /* before the owner closes it: somebody may have a duplicate */
         }
     } else if (pica__link_linked(&op->link)) {

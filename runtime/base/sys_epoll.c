@@ -8,13 +8,7 @@
 
 #include <errno.h>
 #include <stddef.h>
-#include <time.h>
 #include <unistd.h>
-
-/* Linux 5.11; the same number everywhere. */
-#ifndef SYS_epoll_pwait2
-#define SYS_epoll_pwait2 441
-#endif
 
 static int result(int r) {
     return r < 0 ? -errno : r;
@@ -30,17 +24,12 @@ PICA__NOINLINE int pica__sys_epoll_ctl(int epoll, int operation, int fd, uint32_
     return result(epoll_ctl(epoll, operation, fd, &event));
 }
 
-PICA__NOINLINE int pica__sys_epoll_wait_ns(int epoll, struct epoll_event *events, int max,
-                                           int64_t left) {
-    /* The kernel's own layout, which has 64 bits on every architecture. */
-    struct {
-        int64_t seconds;
-        int64_t nanoseconds;
-    } time = {left / 1000000000, left % 1000000000};
-    return result((int)syscall(SYS_epoll_pwait2, epoll, events, max, &time, NULL, 8));
+#if PICA__TSAN || PICA__ASAN
+PICA__NOINLINE int pica__sys_epoll_wait_ns(int epoll, struct epoll_event *events, int max, int64_t left) {
+    int64_t time[2] = {left / 1000000000, left % 1000000000};
+    return result((int)syscall(PICA__SYS_EPOLL_PWAIT2, epoll, events, max, time, NULL, 8));
 }
 
-#if PICA__TSAN || PICA__ASAN
 PICA__NOINLINE int pica__sys_epoll_wait(int epoll, struct epoll_event *events, int max,
                                         int milliseconds) {
     return result(epoll_wait(epoll, events, max, milliseconds));

@@ -1,5 +1,5 @@
 /*
- * The system calls of epoll, as in sys.h: 0 or more, or -errno. The wait is inline where sys_message.h's calls
+ * The system calls of epoll, as in sys.h: 0 or more, or -errno. The waits are inline where sys_message.h's calls
  * are, for the reasons given there.
  */
 #ifndef PICA__RUNTIME_BASE_SYS_EPOLL_H
@@ -10,14 +10,22 @@
 
 #include "runtime/base/sys_message.h"
 
+/* Linux 5.11; the same number everywhere. */
+#define PICA__SYS_EPOLL_PWAIT2 441
+
 int pica__sys_epoll_create(void);
 int pica__sys_epoll_ctl(int epoll, int operation, int fd, uint32_t events, uint64_t data);
-/* Waits for at most `left` nanoseconds. -ENOSYS before Linux 5.11. */
-int pica__sys_epoll_wait_ns(int epoll, struct epoll_event *events, int max, int64_t left);
-/* milliseconds: 0, or -1 for no limit. */
+/* Waits for at most `left` nanoseconds, -ENOSYS before Linux 5.11; for milliseconds, 0 or more, or without limit
+ * (-1). */
 #if PICA__TSAN || PICA__ASAN
+int pica__sys_epoll_wait_ns(int epoll, struct epoll_event *events, int max, int64_t left);
 int pica__sys_epoll_wait(int epoll, struct epoll_event *events, int max, int milliseconds);
 #else
+static inline int pica__sys_epoll_wait_ns(int epoll, struct epoll_event *events, int max, int64_t left) {
+    int64_t time[2] = {left / 1000000000, left % 1000000000}; /* 64 bits on every architecture */
+    return (int)pica__kernel(PICA__SYS_EPOLL_PWAIT2, epoll, (long)events, max, (long)time, 0, 8);
+}
+
 static inline int pica__sys_epoll_wait(int epoll, struct epoll_event *events, int max,
                                        int milliseconds) {
     return (int)pica__kernel(SYS_epoll_pwait, epoll, (long)events, max, milliseconds, 0, 8);
