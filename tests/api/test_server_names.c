@@ -200,13 +200,13 @@ TASK_TEST(both_families) {
     PT_EQ(pica_server_address(server, &first), 0);
     PT_EQ(memcmp(&first, &address[0], sizeof first), 0);
     PT_EQ(listeners(), 2 * workers());
-    for (int i = 0; i < 40; i++) {
-        expect_service(&address[i % 2]);
-    }
     pica_socket *a = connect_to(&address[0]), *b = connect_to(&address[1]);
     expect_echo(a);
     expect_echo(b);
     PT_EQ(pica_server_connections(server), 2); /* those of both */
+    for (int i = 0; i < 40; i++) {
+        expect_service(&address[i % 2]);
+    }
     pica_server_close(server);
     pica_server_close_clients(server);
     PT_EQ(pica_server_wait_closed(server), 0);
