@@ -47,8 +47,17 @@ static bool is_on_a_task(uintptr_t here) {
     return false;
 }
 
+/* The handler's accesses to errno are those of its thread, one after the other. The thread sanitizer knows tasks, and
+ * takes errno for something that two of them share. */
+__attribute__((noinline, no_sanitize("thread"))) static int errno_get(void) {
+    return errno;
+}
+__attribute__((noinline, no_sanitize("thread"))) static void errno_set(int value) {
+    errno = value;
+}
+
 static void on_prof(int number) {
-    int saved = errno;
+    int saved = errno_get();
     void *frames[DEPTH];
     (void)number;
     atomic_fetch_add_explicit(&ticks, 1, memory_order_relaxed);
@@ -61,7 +70,7 @@ static void on_prof(int number) {
     if (backtrace(frames, DEPTH) > 2) {
         atomic_fetch_add_explicit(&walked, 1, memory_order_relaxed);
     }
-    errno = saved;
+    errno_set(saved);
 }
 
 static atomic_bool sending;
