@@ -304,37 +304,22 @@ static int handle(pica_reader *reader, pica_writer *writer, void *arg) {
 }
 
 static pica_event stop = PICA_EVENT_INIT;
-static pica_async *wake;       /* written before the signals are caught */
-static atomic_int gate;        /* twice the handlers that run, plus 1 once wake is about to go */
-static atomic_bool ends, asks; /* what the signals that came want; set by the handler */
 
-static void on_signal(int number) {
-    if ((atomic_fetch_add(&gate, 2) & 1) == 0) {
-        atomic_store(number == SIGUSR1 ? &asks : &ends, true);
-        pica_async_send(wake);
-    }
-    atomic_fetch_sub(&gate, 2);
+/* The first signal ends it in peace; from now on they do what they did before. */
+static void on_end(void *arg) {
+    (void)arg;
+    pica_remove_signal_handler(SIGTERM);
+    pica_remove_signal_handler(SIGINT);
+    pica_event_set(&stop);
 }
 
-static void on_wake(void *arg) { /* on the loop, where printing is allowed */
-    if (ends) {
-        pica_event_set(&stop);
+static void on_ask(void *arg) {
+    printf("served");
+    for (unsigned i = 0; i < pica_runtime_workers(arg); i++) {
+        printf(" %llu", (unsigned long long)pica_runtime_worker_steps(arg, i));
     }
-    if (atomic_exchange(&asks, false)) {
-        printf("served");
-        for (unsigned i = 0; i < pica_runtime_workers(arg); i++) {
-            printf(" %llu", (unsigned long long)pica_runtime_worker_steps(arg, i));
-        }
-        puts("");
-        fflush(stdout);
-    }
-}
-
-/* 0: all connections have ended; PICA_ETIMEDOUT: not within limit seconds. */
-static int wait_closed(pica_server *server, double limit) {
-    pica_timeout timeout;
-    int rc = pica_timeout_enter(&timeout, limit);
-    return rc < 0 ? rc : pica_timeout_exit(&timeout, pica_server_wait_closed(server));
+    puts("");
+    fflush(stdout);
 }
 
 /* Serves until a signal comes, and then lets the connections end. */
@@ -344,32 +329,27 @@ static int serve(pica_server *server) {
     pica_server_close(server);
     /* Before the first cancel, what was accepted last starts: else its task would never run. */
     double limits[] = {last_look, grace, linger_time};
-    for (int i = 0; rc >= 0 && i < 3 && wait_closed(server, limits[i]) < 0; i++) {
+    for (int i = 0; rc >= 0 && i < 3; i++) {
+        if (pica_server_wait_closed_for(server, limits[i]) == 0) {
+            break;
+        }
         pica_server_cancel_clients(server);
-    }
-    atomic_fetch_or(&gate, 1);
-    while (atomic_load(&gate) != 1) {
-        (void)pica_yield(); /* a handler that came before that still uses wake, on another thread */
     }
     return rc;
 }
 
 static int amain(void *arg) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     pica_server *server = NULL;
     pica_address address;
     int rc = pica_start_server(&server, host, port, handle, arg, NULL);
     rc = rc < 0 ? rc : pica_server_address(server, &address);
-    rc = rc < 0 ? rc : pica_async_new(&wake, pica_current_loop(), on_wake, pica_current_runtime());
+    rc = rc < 0 ? rc : pica_add_signal_handler(SIGTERM, on_end, NULL);
+    rc = rc < 0 ? rc : pica_add_signal_handler(SIGINT, on_end, NULL);
+    rc = rc < 0 ? rc : pica_add_signal_handler(SIGUSR1, on_ask, pica_current_runtime());
     if (rc >= 0) {
-        sigaction(SIGTERM, &action, NULL);
-        sigaction(SIGINT, &action, NULL);
-        action.sa_flags = 0;
-        sigaction(SIGUSR1, &action, NULL);
         printf("listening %u\n", pica_address_port(&address));
         fflush(stdout);
         rc = serve(server);
-        pica_async_free(wake);
     }
     pica_server_release(server);
     return rc;

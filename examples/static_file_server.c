@@ -1,4 +1,4 @@
-/* Serves the files below a directory: HTTP/1.1, GET and HEAD.
+/* Serves the files below a directory: HTTP/1.1, GET and HEAD, parts of files, and only if they have changed.
  *
  *     pica-static-file-server [--host ADDRESS] [--port PORT] [--idle SECONDS] [--grace SECONDS] DIRECTORY
  *
@@ -6,6 +6,7 @@
  * DIRECTORY by the kernel's rules (openat2): no "..", absolute path or link leads out. A file goes from the page
  * cache to the socket without a copy. A client gets --idle seconds for a request, and for each MiB of an
  * answer. SIGTERM or SIGINT: no new connections; after --grace seconds the open ones are cut. */
+#define _GNU_SOURCE /* strptime */
 #include <pica.h>
 
 #include <signal.h>
@@ -13,108 +14,58 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
-enum { MAX_HEAD = 8 << 10, MAX_PATH = 1 << 10, PIECE = 1 << 20 };
+#include "examples/files/request.h"
+
+enum { MAX_HEAD = 8 << 10, PIECE = 1 << 20 };
 
 static const char *host = "127.0.0.1", *folder_path;
 static unsigned port;
 static double idle = 30.0, grace = 2.0;
 static pica_file *folder;
 
-struct request {
-    char path[MAX_PATH];
-    bool head, keep;
-    int status; /* 0, or why it is refused */
-};
-
 static const char *reason(int status) {
-    return status == 200 ? "OK" : status == 400 ? "Bad Request" : status == 403 ? "Forbidden"
-           : status == 404 ? "Not Found" : status == 405 ? "Method Not Allowed"
-           : status == 414 ? "URI Too Long" : status == 431 ? "Request Header Fields Too Large"
+    return status == 200 ? "OK" : status == 206 ? "Partial Content" : status == 304 ? "Not Modified"
+           : status == 400 ? "Bad Request" : status == 403 ? "Forbidden" : status == 404 ? "Not Found"
+           : status == 405 ? "Method Not Allowed" : status == 414 ? "URI Too Long"
+           : status == 416 ? "Range Not Satisfiable" : status == 431 ? "Request Header Fields Too Large"
            : "Service Unavailable";
 }
 
-static int hex(char c) {
-    const char *digits = "0123456789abcdefABCDEF", *at = c != 0 ? strchr(digits, c) : NULL;
-    return at == NULL ? -1 : at - digits < 16 ? (int)(at - digits) : (int)(at - digits) - 6;
-}
+/* What is sent of a file. */
+struct part {
+    int status;
+    int64_t first, size, whole;
+    time_t changed;
+};
 
-/* Takes the escapes out, and what is behind the path; makes it relative. */
-static int take_path(struct request *r, const char *from, size_t size) {
-    size_t n = 0;
-    if (size == 0 || from[0] != '/') {
-        return 400;
+static int write_head(pica_writer *writer, const struct request *r, const struct part *part) {
+    char head[384], date[DATE_SIZE], range[80] = "", length[48] = "";
+    int status = part->status;
+    put_date(date, part->changed);
+    if (status == 206) {
+        snprintf(range, sizeof range, "Content-Range: bytes %lld-%lld/%lld\r\n", (long long)part->first,
+                 (long long)(part->first + part->size - 1), (long long)part->whole);
+    } else if (status == 416) {
+        snprintf(range, sizeof range, "Content-Range: bytes */%lld\r\n", (long long)part->whole);
     }
-    for (size_t i = 0; i < size && from[i] != '?' && from[i] != '#'; i++) {
-        int c = (unsigned char)from[i];
-        if (c == '%') {
-            int high = i + 2 < size ? hex(from[i + 1]) : -1, low = i + 2 < size ? hex(from[i + 2]) : -1;
-            if (high < 0 || low < 0 || high + low == 0) {
-                return 400;
-            }
-            c = high * 16 + low;
-            i += 2;
-        }
-        if (n == MAX_PATH - sizeof("index.html")) {
-            return 414;
-        }
-        if (n > 0 || c != '/') {
-            r->path[n++] = (char)c;
-        }
+    if (status != 304) {
+        snprintf(length, sizeof length, "Content-Length: %lld\r\n", (long long)part->size);
     }
-    strcpy(r->path + n, n == 0 || r->path[n - 1] == '/' ? "index.html" : "");
-    return 0;
-}
-
-static bool line_is(const char *line, size_t size, const char *name, const char *value) {
-    size_t n = strlen(name);
-    if (size < n || strncasecmp(line, name, n) != 0) {
-        return false;
-    }
-    n += strspn(line + n, " \t");
-    return strncasecmp(line + n, value, strlen(value)) == 0;
-}
-
-/* The head, which ends with an empty line. */
-static void parse(struct request *r, const char *head, size_t size) {
-    const char *end = head + size, *line_end = memchr(head, '\n', size);
-    const char *path = memchr(head, ' ', (size_t)(line_end - head));
-    const char *version = path != NULL ? memchr(path + 1, ' ', (size_t)(line_end - path - 1)) : NULL;
-    *r = (struct request){.status = 400};
-    if (version == NULL || line_end - version < 9 || memcmp(version, " HTTP/1.", 8) != 0) {
-        return;
-    }
-    r->keep = version[8] != '0';
-    r->head = path - head == 4 && memcmp(head, "HEAD", 4) == 0;
-    r->status = take_path(r, path + 1, (size_t)(version - path - 1));
-    if (!r->head && (path - head != 3 || memcmp(head, "GET", 3) != 0)) {
-        r->status = 405;
-        r->keep = false; /* there may be a body */
-    }
-    for (const char *line = line_end + 1; line < end; line = line_end + 1) {
-        line_end = memchr(line, '\n', (size_t)(end - line));
-        size_t n = (size_t)(line_end - line);
-        if (line_is(line, n, "connection:", "close") || line_is(line, n, "transfer-encoding:", "") ||
-            (line_is(line, n, "content-length:", "") && !line_is(line, n, "content-length:", "0\r"))) {
-            r->keep = false;
-        }
-    }
-}
-
-static int write_head(pica_writer *writer, const struct request *r, int status, long long size) {
-    char head[256];
-    int n = snprintf(head, sizeof head,
-                     "HTTP/1.1 %d %s\r\nContent-Length: %lld\r\n%s%s\r\n", status, reason(status), size,
+    bool file = status < 400 || status == 416;
+    int n = snprintf(head, sizeof head, "HTTP/1.1 %d %s\r\n%s%s%s%s%s%s%s%s\r\n", status, reason(status), length,
+                     file ? "Last-Modified: " : "", file ? date : "", file ? "\r\n" : "", range,
+                     status == 200 ? "Accept-Ranges: bytes\r\n" : "",
                      status == 405 ? "Allow: GET, HEAD\r\n" : "", r->keep ? "" : "Connection: close\r\n");
     return pica_writer_write(writer, head, (size_t)n);
 }
 
 /* The file's bytes, a MiB within each limit. */
-static int send_file(pica_writer *writer, pica_file *file, int64_t size) {
+static int send_file(pica_writer *writer, pica_file *file, const struct part *part) {
     int rc = 0;
-    for (int64_t at = 0; rc >= 0 && at < size; at += PIECE) {
-        size_t piece = size - at < PIECE ? (size_t)(size - at) : (size_t)PIECE;
+    int64_t end = part->first + part->size;
+    for (int64_t at = part->first; rc >= 0 && at < end; at += PIECE) {
+        size_t piece = end - at < PIECE ? (size_t)(end - at) : (size_t)PIECE;
         pica_timeout timeout;
         rc = pica_timeout_enter(&timeout, idle);
         if (rc >= 0) {
@@ -125,22 +76,37 @@ static int send_file(pica_writer *writer, pica_file *file, int64_t size) {
     return rc;
 }
 
+/* Chooses what to send of the file; rc: how opening it went. */
+static struct part choose_part(const struct request *r, pica_file *file, int rc) {
+    struct stat st = {.st_size = 0};
+    struct part part = {.status = 200};
+    rc = rc < 0 ? rc : pica_file_stat(file, &st);
+    if (rc < 0 || !S_ISREG(st.st_mode)) {
+        part.status = rc == -EACCES || rc == -EXDEV ? 403
+                      : rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM ? 503 : 404;
+        return part;
+    }
+    time_t now = time(NULL);
+    part.changed = st.st_mtime < now ? st.st_mtime : now; /* no later than this very answer */
+    part.size = part.whole = st.st_size;
+    part.status = choose(r, &part.first, &part.size, part.changed);
+    part.size = part.status == 200 || part.status == 206 ? part.size : 0;
+    return part;
+}
+
 static int answer(pica_writer *writer, struct request *r) {
     pica_file *file = NULL;
-    struct stat st = {.st_size = 0};
+    struct part part = {.status = r->status};
     int rc = r->status != 0 ? 0 : pica_file_open_beneath(&file, folder, r->path, O_RDONLY, 0);
-    int status = r->status != 0 ? r->status : 200;
     if (rc == PICA_ECANCELED) {
         return rc;
     }
-    if (status == 200) {
-        rc = rc < 0 ? rc : pica_file_stat(file, &st);
-        status = rc == -EACCES || rc == -EXDEV ? 403 : rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM ? 503
-                 : rc < 0 || !S_ISREG(st.st_mode) ? 404 : 200;
+    if (r->status == 0) {
+        part = choose_part(r, file, rc);
     }
-    rc = write_head(writer, r, status, status == 200 ? (long long)st.st_size : 0);
-    if (rc >= 0 && status == 200 && !r->head) {
-        rc = send_file(writer, file, st.st_size);
+    rc = write_head(writer, r, &part);
+    if (rc >= 0 && !r->head) {
+        rc = send_file(writer, file, &part);
     }
     pica_file_release(file);
     return rc < 0 ? rc : pica_writer_drain(writer);

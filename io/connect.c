@@ -76,17 +76,17 @@ static int bind_to(int fd, const pica_address *address) {
 }
 
 static int listen_on(int fd, const pica_address *address, const struct pica_listen_options *options,
-                     bool reuse_port_later, bool reuse_port) {
+                     unsigned flags) {
     int family = address->storage.ss_family;
     int rc = 0;
     if (family != AF_UNIX) {
         rc = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     }
-    if (rc == 0 && reuse_port) {
+    if (rc == 0 && (flags & PICA__LISTEN_REUSE_PORT) != 0) {
         rc = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     }
-    if (rc == 0 && family == AF_INET6 && is_any6(address)) {
-        rc = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0); /* whatever the system's default */
+    if (rc == 0 && family == AF_INET6 && is_any6(address)) { /* whatever the system's default */
+        rc = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, (flags & PICA__LISTEN_ONLY_IPV6) != 0);
     }
     if (rc == 0) {
         rc = bind_to(fd, address);
@@ -95,7 +95,7 @@ static int listen_on(int fd, const pica_address *address, const struct pica_list
     if (rc == 0 && family == AF_UNIX && options->unix_mode != 0 && un->sun_path[0] != 0) {
         rc = pica__sys_chmod(un->sun_path, options->unix_mode);
     }
-    if (rc == 0 && reuse_port_later) {
+    if (rc == 0 && (flags & PICA__LISTEN_REUSE_PORT_LATER) != 0) {
         rc = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     }
     if (rc == 0) {
@@ -104,9 +104,8 @@ static int listen_on(int fd, const pica_address *address, const struct pica_list
     return rc;
 }
 
-int pica__listener_open(pica_socket **out, pica_loop *home, const pica_address *address,
-                        const struct pica_listen_options *options, bool reuse_port_later,
-                        bool reuse_port) {
+int pica__listener_bind(const pica_address *address, const struct pica_listen_options *options,
+                        unsigned flags) {
     static const struct pica_listen_options defaults = PICA_LISTEN_OPTIONS_INIT;
     if (options == NULL) {
         options = &defaults;
@@ -115,24 +114,25 @@ int pica__listener_open(pica_socket **out, pica_loop *home, const pica_address *
         return -EINVAL;
     }
     int fd = pica__socket_open(address, true);
-    if (fd < 0) {
-        return fd;
-    }
-    int rc = listen_on(fd, address, options, reuse_port_later, reuse_port);
-    if (rc == 0) {
-        rc = pica__socket_adopt(out, fd, home);
-    }
-    if (rc < 0) {
+    int rc = fd < 0 ? fd : listen_on(fd, address, options, flags);
+    if (rc < 0 && fd >= 0) {
         (void)pica__sys_close(fd);
     }
-    return rc;
+    return rc < 0 ? rc : fd;
 }
 
 int pica_listen(pica_socket **out, const pica_address *address,
                 const struct pica_listen_options *options) {
     pica_loop *loop = pica_current_loop();
-    return loop == NULL ? PICA_ENOTASK
-                        : pica__listener_open(out, loop, address, options, false, false);
+    if (loop == NULL) {
+        return PICA_ENOTASK;
+    }
+    int fd = pica__listener_bind(address, options, 0);
+    int rc = fd < 0 ? fd : pica__socket_adopt(out, fd, loop);
+    if (rc < 0 && fd >= 0) {
+        (void)pica__sys_close(fd);
+    }
+    return rc;
 }
 
 static int accept_once(pica_socket *listener, pica_address *peer) {

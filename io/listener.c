@@ -1,4 +1,8 @@
-/* Accepting for servers: one multishot operation per listener, on its home loop. See listener.h.
+/* Accepting for servers, on the listener's home loop. See listener.h.
+ *
+ * One multishot accept per listener. A listener that has to ask (may_accept) cannot leave accepting to the kernel: an
+ * accept under way would take a connection after another listener has taken the last place. It waits for readiness,
+ * asks, and takes one by a plain call; then it asks again before it waits.
  *
  * Life, all on the home loop: start -> ACCEPTING <-> PAUSED (a timer) -> REFUSING (the kernel begins
  * no new handshake, those under way are given a moment to end) -> STOPPING (the operation was
@@ -13,6 +17,7 @@
 #include "io/listener.h"
 
 #include <linux/filter.h>
+#include <poll.h>
 
 #include "io/socket.h"
 #include "runtime/base/alloc.h"
@@ -141,15 +146,13 @@ static void rescue(pica__rescuer *rescuer) {
     }
 }
 
-static void accept_complete(pica__op *op, int result, bool more) {
-    struct pica__listener *l = PICA__CONTAINER_OF(op, struct pica__listener, op);
-    if (result >= 0) {
-        l->pause_ns = PAUSE_MIN_NS;
-        l->use.accepted(l->arg, result); /* also when stopping: the connection was established */
-    }
-    if (more) {
-        return;
-    }
+static void take(struct pica__listener *l, int fd) {
+    l->pause_ns = PAUSE_MIN_NS;
+    l->use.accepted(l->arg, fd);
+}
+
+/* The operation has ended; result: a connection that was taken, or why there is none. */
+static void ended(struct pica__listener *l, int result) {
     pica__socket_unuse(l->socket);
     if (l->stopping) {
         finish(l);
@@ -159,6 +162,32 @@ static void accept_complete(pica__op *op, int result, bool more) {
     } else {
         pause_accepting(l, result);
     }
+}
+
+static void accept_complete(pica__op *op, int result, bool more) {
+    struct pica__listener *l = PICA__CONTAINER_OF(op, struct pica__listener, op);
+    if (result >= 0) {
+        take(l, result); /* also when stopping: the connection was established */
+    }
+    if (!more) {
+        ended(l, result);
+    }
+}
+
+/* For a listener that asks. */
+static void poll_complete(pica__op *op, int result, bool more) {
+    struct pica__listener *l = PICA__CONTAINER_OF(op, struct pica__listener, op);
+    (void)more;
+    if (result >= 0) {
+        result = -EAGAIN; /* if it may not: arm asks again, and waits for its turn */
+        if (!l->stopping && may_accept(l)) {
+            result = pica__sys_accept4(l->socket->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        }
+        if (result >= 0) {
+            take(l, result);
+        }
+    }
+    ended(l, result);
 }
 
 static void arm(struct pica__listener *l) {
@@ -254,8 +283,13 @@ int pica__listener_start(pica_socket *socket, const struct pica__listener_use *u
         return -ENOMEM;
     }
     l->socket = pica__socket_ref(socket);
-    pica__op_init(&l->op, PICA__OP_ACCEPT, socket->fd, accept_complete);
-    l->op.multishot = use->may_accept == NULL;
+    if (use->may_accept == NULL) {
+        pica__op_init(&l->op, PICA__OP_ACCEPT, socket->fd, accept_complete);
+        l->op.multishot = true;
+    } else {
+        pica__op_init(&l->op, PICA__OP_POLL, socket->fd, poll_complete);
+        l->op.events = POLLIN;
+    }
     pica__timer_init(&l->pause, pause_over);
     pica__timer_init(&l->refuse, refuse_over);
     l->pause_ns = PAUSE_MIN_NS;

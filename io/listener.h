@@ -8,12 +8,16 @@
 
 #include "runtime/loop.h"
 
-/* Binds and listens. reuse_port: SO_REUSEPORT before the bind. reuse_port_later: after it, so that a
- * second copy of the program fails to bind, and further listeners of this one do not. Errors as
- * pica_listen. */
-int pica__listener_open(pica_socket **out, pica_loop *home, const pica_address *address,
-                        const struct pica_listen_options *options, bool reuse_port_later,
-                        bool reuse_port);
+enum {
+    PICA__LISTEN_REUSE_PORT = 1,       /* SO_REUSEPORT before the bind */
+    /* ... after it, so that a second copy of the program fails to bind, and further listeners of this one do
+     * not */
+    PICA__LISTEN_REUSE_PORT_LATER = 2,
+    PICA__LISTEN_ONLY_IPV6 = 4         /* an IPv6 socket takes no IPv4, also if it is for all interfaces */
+};
+/* Binds and listens: a descriptor, the caller's. flags: of PICA__LISTEN_... Errors as pica_listen. */
+int pica__listener_bind(const pica_address *address, const struct pica_listen_options *options,
+                        unsigned flags);
 
 struct pica__listener_use {
     void (*accepted)(void *arg, int fd); /* a connection; fd is the callee's */

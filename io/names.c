@@ -7,12 +7,15 @@
  *
  * Lock order: a lookup's lock, then nothing.
  */
-#include <pica/names.h>
+#include "io/names.h"
 
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
+
+#include <pica/error.h>
 
 #include "io/operation.h"
 #include "runtime/base/alloc.h"
@@ -334,4 +337,17 @@ int pica_getaddrinfo(const char *host, const char *service,
         return rc;
     }
     return lookup_wait(task, pool, lookup, list);
+}
+
+int pica__look_up(pica_addrinfo **list, const char *host, unsigned port, int flags) {
+    char service[8];
+    struct pica_addrinfo_options options = PICA_ADDRINFO_OPTIONS_INIT;
+    options.type = SOCK_STREAM;
+    options.flags = flags;
+    (void)snprintf(service, sizeof service, "%u", port);
+    int rc = pica_getaddrinfo(host, service, &options, list);
+    if (rc < 0 && rc != PICA_ECANCELED) {
+        return pica_fail(rc, "could not look up %s: %s", host, pica_strerror(rc));
+    }
+    return rc;
 }

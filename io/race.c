@@ -7,13 +7,13 @@
  */
 #include <pica/error.h>
 #include <pica/future.h>
-#include <pica/names.h>
 #include <pica/task.h>
 
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "io/names.h"
 #include "io/operation.h"
 #include "runtime/base/alloc.h"
 #include "runtime/task.h"
@@ -268,18 +268,6 @@ int pica_connect_any(pica_socket **out, const pica_addrinfo *list,
     return rc < 0 ? rc : race_connect(task, out, list, delay);
 }
 
-static int look_up(pica_addrinfo **list, const char *host, unsigned port) {
-    char service[8];
-    struct pica_addrinfo_options options = PICA_ADDRINFO_OPTIONS_INIT;
-    options.type = SOCK_STREAM;
-    (void)snprintf(service, sizeof service, "%u", port);
-    int rc = pica_getaddrinfo(host, service, &options, list);
-    if (rc < 0 && rc != PICA_ECANCELED) {
-        return pica_fail(rc, "could not look up %s: %s", host, pica_strerror(rc));
-    }
-    return rc;
-}
-
 int pica_connect_host(pica_socket **out, const char *host, unsigned port,
                       const struct pica_connect_options *options) {
     double delay;
@@ -292,7 +280,7 @@ int pica_connect_host(pica_socket **out, const char *host, unsigned port,
         return pica_connect(out, &address);
     }
     pica_addrinfo *list;
-    int rc = look_up(&list, host, port);
+    int rc = pica__look_up(&list, host, port, 0);
     if (rc == 0) {
         rc = pica_connect_any(out, list, options);
         pica_freeaddrinfo(list);

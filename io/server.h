@@ -1,5 +1,5 @@
-/* A server, inside: what its two halves, server.c (listeners, start, end) and server_clients.c (connections),
- * share. The rules stand at the head of server.c. */
+/* A server, inside: what its parts, server_start.c (making it, opening its listeners), server.c (the listeners'
+ * life, the end) and server_clients.c (connections) share. The rules stand at the head of server.c. */
 #ifndef PICA__IO_SERVER_H
 #define PICA__IO_SERVER_H
 
@@ -24,13 +24,18 @@
 struct pica__place {
     pica_server *server;
     pica_loop *loop;
-    pica_socket *listener; /* NULL if there is none on this loop, or it was closed; from the start on
-                            * used by the loop only */
     size_t connections;    /* under the lock */
     /* When a dropped connection was logged last. Written by whoever accepts here; relaxed, a hint. */
     _Atomic int64_t warned;
+};
+
+/* A listener: one address on one loop. */
+struct pica__door {
+    struct pica__place *place; /* constant; NULL if this one was not needed */
+    int fd;                /* bound, and not yet a socket: while the server is made; else -1 */
+    pica_socket *listener; /* NULL if there is none, or it was closed; from the start on used by the
+                            * place's loop only */
     pica__call closed;     /* runs behind the close of the listener's descriptor */
-    pica__call resume;     /* with a limit: a connection has ended; holds a reference */
 };
 
 struct pica_server {
@@ -45,37 +50,46 @@ struct pica_server {
         int receive_buffer;  /* bytes, 0: the system's */
         int send_buffer;
     } tuning;
-    pica_address address;
+    pica_address *addresses; /* on which it listens: `bound` of them, no two equal */
+    unsigned bound;
     /* The file of a Unix socket, as it was when we had made it; inode 0: there is none of ours. */
     dev_t device;
     ino_t inode;
 
     pica__lock_t lock;
     bool closing;     /* under the lock */
-    bool waits;       /* with a limit: the listener waits for a connection to end; under the lock */
+    /* With a limit, under the lock: a listener waits for a connection to end; resume is on its way. */
+    bool waits;
+    bool resuming;
     size_t active;    /* under the lock */
     pica__link tasks; /* struct entry: connections in the order of their arrival; under the lock */
     _Atomic size_t connections; /* written under the lock, read by everybody; relaxed */
     pica_event ended;
 
     bool shared;      /* constant: the listeners may be other processes' too */
-    struct pica__place *only; /* constant: with a limit, the place of the only listener */
+    struct pica__place *only; /* constant: all listeners are here; NULL: they are on all loops */
+    pica__call resume;    /* with a limit: a connection has ended; holds a reference */
+    size_t turn;          /* `only`'s loop: the door that is asked first by the next resume */
+    size_t size;          /* of the allocation, in which doors and addresses lie behind the places */
+    struct pica__door *doors;
+    size_t door_count;
     unsigned count;
     struct pica__place places[];
 };
 
-static inline size_t pica__server_size(unsigned count) {
-    return sizeof(pica_server) + count * sizeof(struct pica__place);
-}
 void pica__server_ref(pica_server *server);
 void pica__server_unref(pica_server *server);
 /* One listener or connection less. The server may be gone afterwards. */
 void pica__server_done(pica_server *server);
+/* All listeners are open, none accepts yet: runs them. On an error they end, and the server with them as soon
+ * as the caller's reference is gone. */
+int pica__server_run(pica_server *server);
 
-/* fd is a new connection, ours; arg: the place of the listener. On that place's loop, or on the worker that
- * accepts in its stead. */
+/* fd is a new connection, ours; arg: the door through which it came. On its place's loop, or on the worker
+ * that accepts in its stead. */
 void pica__server_accept(void *arg, int fd);
-/* For the one listener of a server with a limit: whether it may accept one more; if not, it is resumed later. */
+/* For the listeners of a server with a limit, all on one loop: whether one may accept one more; if not, it is
+ * resumed later. */
 bool pica__server_may_accept(void *arg);
 
 #endif

@@ -59,8 +59,8 @@ static void connection_leave(struct connection *connection) {
     pica__lock(&server->lock);
     pica__list_remove(&connection->entry.link);
     place->connections--;
-    bool resume = server->waits;
-    server->waits = false;
+    bool resume = server->waits && !server->resuming;
+    server->resuming |= resume;
     atomic_store_explicit(&server->connections,
                           atomic_load_explicit(&server->connections, memory_order_relaxed) - 1,
                           memory_order_relaxed);
@@ -68,18 +68,18 @@ static void connection_leave(struct connection *connection) {
     pica__free(connection, sizeof *connection);
     if (resume) {
         pica__server_ref(server); /* dropped by the call */
-        pica__call_soon(server->only->loop, &server->only->resume);
+        pica__call_soon(server->only->loop, &server->resume);
     }
     pica__server_done(server);
 }
 
 bool pica__server_may_accept(void *arg) {
-    struct pica__place *place = arg;
-    pica_server *server = place->server;
+    struct pica__door *door = arg;
+    pica_server *server = door->place->server;
     pica__lock(&server->lock);
     bool may = atomic_load_explicit(&server->connections, memory_order_relaxed) <
                server->max_connections;
-    server->waits = !may;
+    server->waits |= !may; /* another listener that waits is not forgotten because this one may */
     pica__unlock(&server->lock);
     return may;
 }
@@ -168,7 +168,7 @@ static void tune(const struct pica__tuning *tuning, pica_socket *socket) {
 }
 
 void pica__server_accept(void *arg, int fd) {
-    struct pica__place *listener = arg;
+    struct pica__place *listener = ((struct pica__door *)arg)->place;
     /* On another loop than the listener's that one is stuck: the connection stays here. */
     struct pica__place *here = &listener->server->places[pica_loop_index(pica_current_loop())];
     struct connection *connection = pica__zalloc(sizeof *connection);

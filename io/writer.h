@@ -102,7 +102,7 @@ void pica__writer_unclaim(struct pica_writer *writer, bool full);
 /* 0, the connection's error, or PICA_ECLOSED after an abort. */
 int pica__writer_error(struct pica_writer *writer);
 
-/* For writer.c and writer_claim.c. Refuses what is to be written: 0 or why. Under the lock. */
+/* For the writer's own files. Refuses what is to be written: 0 or why. Under the lock. */
 int pica__writer_refusal(struct pica_writer *writer);
 /* Sends what waits because of a cork. Without the lock. */
 void pica__writer_kick(struct pica_writer *writer);

@@ -4,6 +4,7 @@
 #define PICA_STREAM_H
 
 #include <pica/base.h>
+#include <pica/names.h>
 #include <pica/net.h>
 
 PICA_BEGIN_DECLS
@@ -99,7 +100,7 @@ struct pica_server_options {
     size_t limit;          /* of each reader; 0: 64 KiB */
     unsigned unix_mode;    /* permission bits of a Unix socket's file; 0: by umask */
     /* Connections open at once; 0: no limit. At the limit the server accepts nothing until one has ended;
-     * clients wait in the kernel's backlog. With a limit there is one listener. */
+     * clients wait in the kernel's backlog. With a limit there is one listener for each address. */
     size_t max_connections;
     int reuse_port;        /* not 0: SO_REUSEPORT, so that other processes may listen there, too */
     int delay;             /* not 0: Nagle's algorithm stays on (TCP_NODELAY is the default) */
@@ -120,6 +121,25 @@ PICA_API int pica_start_server(pica_server **out, const char *host, unsigned por
 PICA_API int pica_start_unix_server(pica_server **out, const char *path,
                                     pica_client_connected handler, void *arg,
                                     const struct pica_server_options *options);
+/* The same on port of all addresses that a host has, which may be a name or a number: one server, with a listener
+ * for each address, of both families, on each loop (on one loop in all with max_connections). Addresses that are
+ * the same count once; those that this machine does not have, and families that the kernel does not know, are
+ * passed over unless there is no other. IPv6 addresses take IPv6 only. host NULL or "": all interfaces, IPv6 and
+ * IPv4 by one listener, as of pica_start_server. port 0: each address gets a port of its own
+ * (pica_server_addresses tells).
+ * If one of them cannot be had (-EADDRINUSE, -EACCES, ...) that is the error, none is kept, all ports are free at
+ * once, and the task's error object (pica_current_error) tells which address it was. Also the errors of
+ * pica_getaddrinfo and pica_start_server, and -EINVAL for a port above 65535. Suspends, for the look-up. Task.
+ * Cancellation: PICA_ECANCELED, at entry or during the look-up; nothing is left. */
+PICA_API int pica_start_server_host(pica_server **out, const char *host, unsigned port,
+                                    pica_client_connected handler, void *arg,
+                                    const struct pica_server_options *options);
+/* The same on each address of a list, with the port that it has there: for several hosts, or addresses chosen by
+ * hand. The list stays the caller's. Entries of other types than SOCK_STREAM and 0, and of other families than
+ * AF_INET and AF_INET6, are left out; -EINVAL if none is left. Does not suspend. Runtime. */
+PICA_API int pica_start_server_list(pica_server **out, const pica_addrinfo *list,
+                                    pica_client_connected handler, void *arg,
+                                    const struct pica_server_options *options);
 /* The same on a socket that listens already (asyncio's sock=): of pica_listen, or inherited from another process
  * (pica_listen_fds, pica_socket_adopt). On success its reference is the server's. Other processes may
  * share it: closing the server leaves their share alone. backlog, unix_mode and reuse_port are not used.
@@ -127,8 +147,11 @@ PICA_API int pica_start_unix_server(pica_server **out, const char *path,
 PICA_API int pica_start_server_socket(pica_server **out, pica_socket *listener,
                                       pica_client_connected handler, void *arg,
                                       const struct pica_server_options *options);
-/* The address that it listens on. */
+/* The address that it listens on; of several the first. */
 PICA_API int pica_server_address(pica_server *server, pica_address *address);
+/* Stores at most max of the addresses that it listens on, in the order in which they were asked for, and returns
+ * how many there are. max 0: only counts. Constant from the start on. Does not suspend. Any thread. */
+PICA_API unsigned pica_server_addresses(pica_server *server, pica_address *addresses, unsigned max);
 /* Stops accepting, after taking what the kernel has already established; open connections go on.
  * Idempotent. Does not suspend. Runtime. */
 PICA_API void pica_server_close(pica_server *server);
