@@ -153,7 +153,7 @@ bool pica__starved_doze(pica__worker *worker) {
     pica_loop *loop = worker->loop;
     /* One operation is the loop's own wake-up. */
     bool pends = pica__loop_deadline(loop) != INT64_MAX ||
-                 atomic_load_explicit(&loop->engine->in_flight, memory_order_relaxed) > 1;
+                 pica__engine_in_flight(loop->engine) > 1;
     atomic_store_explicit(&worker->doze, pends ? PICA__DOZE_PENDS : PICA__DOZE_QUIET,
                           memory_order_seq_cst);
     if (PICA__LIKELY(!any_starved(rt)) || pends) {

@@ -31,7 +31,7 @@ static void worker_stats(pica_runtime *rt, unsigned i, struct pica_worker_stats 
     stats->wakes = get(&w->stats.wakes);
     stats->bytes_received = get(&w->stats.received);
     stats->bytes_sent = get(&w->stats.sent);
-    stats->operations = get(&loop->engine->in_flight);
+    stats->operations = pica__engine_in_flight(loop->engine);
     pica__lock(&loop->timers.lock);
     stats->timers = loop->timers.heap.count;
     pica__unlock(&loop->timers.lock);

@@ -13,6 +13,7 @@
 #ifndef PICA__IO_ENGINE_ENGINE_H
 #define PICA__IO_ENGINE_ENGINE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -54,6 +55,7 @@ typedef struct pica__op {
     /* The engine's own. */
     bool queued;                  /* uring: waits for room in the submission queue; epoll: see there */
     bool cancel_asked;
+    bool in_set;                  /* uring: it is in the set */
     void *owner;                  /* of whoever submits; the engine does not look at it */
     /* The engine's own. */
     uint32_t slot;                /* PICA__OP_IDLE, or whatever the engine knows it by */
@@ -103,8 +105,12 @@ struct pica__engine_ops {
 
 struct pica__engine {
     const struct pica__engine_ops *ops;
-    /* Operations in flight. Written by the owner (relaxed), read by statistics. */
+    /* Operations in flight, one of the engine's own among them. Written by the owner (relaxed), read by
+     * statistics. */
     _Atomic uint64_t in_flight;
+    /* An engine that this one uses, or NULL. Stored once by the owner (release), loaded by who wakes and by
+     * statistics (acquire). */
+    struct pica__engine *_Atomic part;
 };
 
 /* Makes the engine that the configuration asks for; the calling thread becomes its owner for life. Left the
@@ -138,6 +144,13 @@ static inline int pica__engine_wait(pica__engine *engine, int64_t deadline) {
 static inline bool pica__engine_has_work(pica__engine *engine) {
     return engine->ops->has_work(engine);
 }
+/* Operations in flight, one of the engine's own among them. Any thread. */
+static inline uint64_t pica__engine_in_flight(pica__engine *engine) {
+    pica__engine *part = atomic_load_explicit(&engine->part, memory_order_acquire);
+    uint64_t inside =
+        part == NULL ? 0 : atomic_load_explicit(&part->in_flight, memory_order_relaxed) - 1;
+    return atomic_load_explicit(&engine->in_flight, memory_order_relaxed) + inside;
+}
 /* Whether the operations of a pica__op_file may be submitted. Any thread. */
 static inline bool pica__engine_has_files(const pica__engine *engine) {
     return engine->ops->files;
@@ -151,5 +164,7 @@ static inline void pica__engine_wake(pica__engine *engine) {
 /* why: set on failure, to a text for the log. */
 int pica__uring_create(pica__engine **out, const pica__config *config, const char **why);
 int pica__epoll_create(pica__engine **out, const pica__config *config);
+/* The eventfd to which a write wakes an engine made by pica__epoll_create. */
+int pica__epoll_wake_fd(pica__engine *engine);
 
 #endif

@@ -542,6 +542,10 @@ static void epoll_cancel(pica__engine *engine, pica__op *op) {
     end_later(e, op, -ECANCELED);
 }
 
+int pica__epoll_wake_fd(pica__engine *engine) {
+    return epoll_of(engine)->wake_fd;
+}
+
 static void epoll_wake(pica__engine *engine) {
     uint64_t one = 1;
     /* 2^64 wakes do not happen. */

@@ -14,6 +14,9 @@
  * prepared when there is room; every wait drains it. Completion: the kernel keeps what does not fit
  * (NODROP) and says so in the queue's flags; the next enter flushes it. EBUSY from enter means the
  * same and is answered by reaping.
+ *
+ * uring_setup.c makes the ring. A loop with many sockets has their readiness from an epoll set and waits there
+ * (uring_set.c); all other operations stay in the ring.
  */
 #include <errno.h>
 #include <poll.h>
@@ -22,8 +25,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "io/engine/engine.h"
-#include "io/engine/uring_compat.h"
+#include "io/engine/uring_ring.h"
 #include "runtime/base/alloc.h"
 #include "runtime/base/check.h"
 #include "runtime/base/clock.h"
@@ -32,56 +34,26 @@
 #include "runtime/base/park.h"
 #include "runtime/base/sys.h"
 
-struct slot {
-    pica__op *op;        /* NULL: free */
-    uint32_t generation;
-    uint32_t next_free;
-};
-
-typedef struct uring {
-    pica__engine engine;
-    struct io_uring ring;
-    unsigned sq_entries;
-    unsigned tail;            /* our tail; published by flush */
-    unsigned flushed;         /* tail last published */
-    unsigned enter_flags;     /* NO_IOWAIT, REGISTERED_RING */
-    int enter_fd;
-    bool multishot_poll;      /* false once the kernel refused it, or hidden */
-    bool multishot_accept;
-    bool ftruncate;
-    struct slot *slots;
-    uint32_t slot_count;
-    uint32_t slot_free;       /* head of the free list, PICA__OP_IDLE: none */
-    pica__link backlog;       /* ops that wait for room in the submission queue */
-    pica__link cancels;       /* ops whose cancel waits for room: by `link`, never in backlog too */
-    int wake_fd;
-    pica__op wake_op;
-} uring;
-
 /* Completions delivered by one wait. */
 enum { REAP_MAX = 64 };
 
 /* user_data of entries whose completion nobody needs. */
 #define IGNORED UINT64_MAX
 
-static uring *uring_of(pica__engine *engine) {
-    return PICA__CONTAINER_OF(engine, uring, engine);
-}
-
 /* --- slots --- */
 
-static int slots_grow(uring *u) {
+static int slots_grow(pica__uring *u) {
     uint32_t count = u->slot_count == 0 ? 64 : u->slot_count * 2;
     if (count >= (1u << 30)) {
         return -ENOMEM;
     }
-    struct slot *slots = pica__realloc(u->slots, u->slot_count * sizeof(struct slot),
-                                       count * sizeof(struct slot));
+    struct pica__slot *slots = pica__realloc(u->slots, u->slot_count * sizeof(struct pica__slot),
+                                       count * sizeof(struct pica__slot));
     if (slots == NULL) {
         return -ENOMEM;
     }
     for (uint32_t i = u->slot_count; i < count; i++) {
-        slots[i] = (struct slot){NULL, 0, i + 1 < count ? i + 1 : u->slot_free};
+        slots[i] = (struct pica__slot){NULL, 0, i + 1 < count ? i + 1 : u->slot_free};
     }
     u->slot_free = u->slot_count;
     u->slots = slots;
@@ -89,7 +61,13 @@ static int slots_grow(uring *u) {
     return 0;
 }
 
-static int slot_take(uring *u, pica__op *op) {
+static void count_in_flight(pica__uring *u, uint64_t n) {
+    atomic_store_explicit(&u->engine.in_flight,
+                          atomic_load_explicit(&u->engine.in_flight, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+static int slot_take(pica__uring *u, pica__op *op) {
     if (u->slot_free == PICA__OP_IDLE) {
         int rc = slots_grow(u);
         if (rc < 0) {
@@ -101,32 +79,33 @@ static int slot_take(uring *u, pica__op *op) {
     u->slots[i].op = op;
     u->slots[i].generation++;
     op->slot = i;
-    atomic_store_explicit(&u->engine.in_flight,
-                          atomic_load_explicit(&u->engine.in_flight, memory_order_relaxed) + 1,
-                          memory_order_relaxed);
+    u->polls += op->kind == PICA__OP_POLL && op->multishot;
+    count_in_flight(u, 1);
     return 0;
 }
 
-static void slot_release(uring *u, pica__op *op) {
-    struct slot *s = &u->slots[op->slot];
-    PICA__CHECK(s->op == op);
-    s->op = NULL;
-    s->next_free = u->slot_free;
-    u->slot_free = op->slot;
-    op->slot = PICA__OP_IDLE;
-    atomic_store_explicit(&u->engine.in_flight,
-                          atomic_load_explicit(&u->engine.in_flight, memory_order_relaxed) - 1,
-                          memory_order_relaxed);
+static void slot_free(pica__uring *u, uint32_t slot) {
+    u->slots[slot].op = NULL;
+    u->slots[slot].next_free = u->slot_free;
+    u->slot_free = slot;
+    count_in_flight(u, UINT64_MAX);
 }
 
-static uint64_t slot_data(const uring *u, const pica__op *op) {
-    return (uint64_t)u->slots[op->slot].generation << 32 | op->slot;
+static void slot_release(pica__uring *u, pica__op *op) {
+    PICA__CHECK(u->slots[op->slot].op == op);
+    slot_free(u, op->slot);
+    op->slot = PICA__OP_IDLE;
+    u->polls -= op->kind == PICA__OP_POLL && op->multishot;
+}
+
+static uint64_t slot_data(const pica__uring *u, uint32_t slot) {
+    return (uint64_t)u->slots[slot].generation << 32 | slot;
 }
 
 /* --- submission --- */
 
 /* A free entry, or NULL when the queue is full. */
-static struct io_uring_sqe *sqe_get(uring *u) {
+static struct io_uring_sqe *sqe_get(pica__uring *u) {
     unsigned head = atomic_load_explicit((_Atomic unsigned *)u->ring.sq.khead,
                                          memory_order_acquire);
     if (u->tail - head >= u->sq_entries) {
@@ -135,7 +114,7 @@ static struct io_uring_sqe *sqe_get(uring *u) {
     return &u->ring.sq.sqes[u->tail++ & (u->sq_entries - 1)];
 }
 
-static void sq_flush(uring *u) {
+static void sq_flush(pica__uring *u) {
     if (u->flushed != u->tail) {
         /* Release: the kernel reads the entries behind the tail. */
         atomic_store_explicit((_Atomic unsigned *)u->ring.sq.ktail, u->tail,
@@ -144,14 +123,14 @@ static void sq_flush(uring *u) {
     }
 }
 
-static unsigned sq_pending(const uring *u) {
+static unsigned sq_pending(const pica__uring *u) {
     return u->tail -
            atomic_load_explicit((_Atomic unsigned *)u->ring.sq.khead, memory_order_acquire);
 }
 
 /* One enter. wait: whether to wait for a completion. Returns a negative error or the number of
  * entries that the kernel took. */
-static int uring_enter(uring *u, bool wait, int64_t deadline) {
+static int uring_enter(pica__uring *u, bool wait, int64_t deadline) {
     struct __kernel_timespec ts;
     struct io_uring_getevents_arg arg;
     unsigned flags = IORING_ENTER_GETEVENTS | u->enter_flags;
@@ -175,7 +154,7 @@ static int uring_enter(uring *u, bool wait, int64_t deadline) {
                            argument_size);
 }
 
-static void file_prepare(const uring *u, struct io_uring_sqe *sqe, const pica__op_file *file) {
+static void file_prepare(const pica__uring *u, struct io_uring_sqe *sqe, const pica__op_file *file) {
     int fd = file->op.fd;
     switch (file->op.kind) {
         case PICA__OP_OPEN:
@@ -218,7 +197,7 @@ static void file_prepare(const uring *u, struct io_uring_sqe *sqe, const pica__o
     }
 }
 
-static bool op_prepare(uring *u, pica__op *op) {
+static bool op_prepare(pica__uring *u, pica__op *op) {
     struct io_uring_sqe *sqe = sqe_get(u);
     if (sqe == NULL) {
         return false;
@@ -248,22 +227,22 @@ static bool op_prepare(uring *u, pica__op *op) {
             file_prepare(u, sqe, PICA__CONTAINER_OF(op, pica__op_file, op));
             break;
     }
-    sqe->user_data = slot_data(u, op);
+    sqe->user_data = slot_data(u, op->slot);
     return true;
 }
 
-static bool cancel_prepare(uring *u, pica__op *op) {
+static bool cancel_prepare(pica__uring *u, uint32_t slot) {
     struct io_uring_sqe *sqe = sqe_get(u);
     if (sqe == NULL) {
         return false;
     }
-    io_uring_prep_cancel64(sqe, slot_data(u, op), 0);
+    io_uring_prep_cancel64(sqe, slot_data(u, slot), 0);
     sqe->user_data = IGNORED;
     return true;
 }
 
 /* Moves what waits for room into the queue, as far as there is room. */
-static void backlog_drain(uring *u) {
+static void backlog_drain(pica__uring *u) {
     pica__link *l;
     while ((l = pica__list_first(&u->backlog)) != NULL) {
         pica__op *op = PICA__CONTAINER_OF(l, pica__op, link);
@@ -277,7 +256,7 @@ static void backlog_drain(uring *u) {
         }
     }
     while ((l = pica__list_first(&u->cancels)) != NULL) {
-        if (!cancel_prepare(u, PICA__CONTAINER_OF(l, pica__op, link))) {
+        if (!cancel_prepare(u, PICA__CONTAINER_OF(l, pica__op, link)->slot)) {
             return;
         }
         pica__list_remove(l);
@@ -285,8 +264,18 @@ static void backlog_drain(uring *u) {
 }
 
 static int uring_submit(pica__engine *engine, pica__op *op) {
-    uring *u = uring_of(engine);
+    pica__uring *u = pica__uring_of(engine);
     PICA__CHECK(op->slot == PICA__OP_IDLE);
+    op->in_set = false;
+    if (op->kind == PICA__OP_POLL && op != &u->wake_op) {
+        if (PICA__UNLIKELY(u->polls >= u->polls_max)) {
+            pica__uring_set_consider(u);
+        }
+        if (pica__uring_part(u) != NULL) {
+            op->in_set = true;
+            return pica__engine_submit(pica__uring_part(u), op);
+        }
+    }
     int rc = slot_take(u, op);
     if (rc < 0) {
         return rc;
@@ -301,15 +290,19 @@ static int uring_submit(pica__engine *engine, pica__op *op) {
 }
 
 static void uring_cancel(pica__engine *engine, pica__op *op) {
-    uring *u = uring_of(engine);
+    pica__uring *u = pica__uring_of(engine);
     PICA__CHECK(op->slot != PICA__OP_IDLE);
+    if (op->in_set) {
+        pica__engine_cancel(pica__uring_part(u), op);
+        return;
+    }
     if (op->cancel_asked) {
         return;
     }
     op->cancel_asked = true;
     /* An operation that is still in the backlog is submitted and then cancelled: its terminal
      * completion comes the same way as every other's. */
-    if (!op->queued && !cancel_prepare(u, op)) {
+    if (!op->queued && !cancel_prepare(u, op->slot)) {
         pica__list_push_back(&u->cancels, &op->link);
     }
 }
@@ -318,7 +311,7 @@ static void uring_cancel(pica__engine *engine, pica__op *op) {
 
 /* Whether this result means that the kernel does not know the multishot form. It is learnt once; the
  * operation goes on in its one-shot form, re-armed here. */
-static bool multishot_refused(uring *u, pica__op *op, int result) {
+static bool multishot_refused(pica__uring *u, pica__op *op, int result) {
     bool *known = op->kind == PICA__OP_POLL ? &u->multishot_poll : &u->multishot_accept;
     if (result != -EINVAL || !op->multishot || !*known) {
         return false;
@@ -327,7 +320,7 @@ static bool multishot_refused(uring *u, pica__op *op, int result) {
     return true;
 }
 
-static bool one_shot_goes_on(const uring *u, const pica__op *op, int result) {
+static bool one_shot_goes_on(const pica__uring *u, const pica__op *op, int result) {
     if (!op->multishot || op->cancel_asked || result < 0) {
         return false;
     }
@@ -337,7 +330,7 @@ static bool one_shot_goes_on(const uring *u, const pica__op *op, int result) {
 }
 
 /* Puts an operation whose one-shot form has completed in flight again, in the same slot. */
-static void rearm(uring *u, pica__op *op) {
+static void rearm(pica__uring *u, pica__op *op) {
     u->slots[op->slot].generation++;
     if (!pica__list_empty(&u->backlog) || !op_prepare(u, op)) {
         op->queued = true;
@@ -345,7 +338,25 @@ static void rearm(uring *u, pica__op *op) {
     }
 }
 
-static void cqe_deliver(uring *u, const struct io_uring_cqe *cqe) {
+/* A poll from before there was a set has its event in the ring: the next ones are to come from the set. The ring is
+ * asked to let go of it; until then its slot is kept. */
+static void move_to_set(pica__uring *u, pica__op *op) {
+    uint32_t slot = op->slot;
+    if (op->kind != PICA__OP_POLL || op->cancel_asked || op == &u->wake_op || !cancel_prepare(u, slot)) {
+        return;
+    }
+    op->slot = PICA__OP_IDLE;
+    if (pica__engine_submit(pica__uring_part(u), op) == 0) {
+        u->slots[slot].op = &u->orphan;
+        u->polls--;
+        op->in_set = true;
+    } else {
+        op->slot = slot;
+        u->tail--; /* takes the cancel back: nothing was published since */
+    }
+}
+
+static void cqe_deliver(pica__uring *u, const struct io_uring_cqe *cqe) {
     uint64_t data = cqe->user_data;
     if (data == IGNORED) {
         return;
@@ -356,6 +367,12 @@ static void cqe_deliver(uring *u, const struct io_uring_cqe *cqe) {
     PICA__CHECK(u->slots[slot].op != NULL && u->slots[slot].generation == (uint32_t)(data >> 32));
     pica__op *op = u->slots[slot].op;
     bool more = (cqe->flags & IORING_CQE_F_MORE) != 0;
+    if (PICA__UNLIKELY(op == &u->orphan)) {
+        if (!more) {
+            slot_free(u, slot);
+        }
+        return;
+    }
     if (!more && (multishot_refused(u, op, result) || one_shot_goes_on(u, op, result))) {
         rearm(u, op);
         if (result == -EINVAL) {
@@ -368,13 +385,15 @@ static void cqe_deliver(uring *u, const struct io_uring_cqe *cqe) {
             pica__list_remove(&op->link); /* its cancel did not get into the queue in time */
         }
         slot_release(u, op);
+    } else if (PICA__UNLIKELY(pica__uring_part(u) != NULL)) {
+        move_to_set(u, op);
     }
     op->complete(op, result, more);
 }
 
 /* Delivers what there is, at most REAP_MAX: what came first runs before the rest of a flood is dealt with, while
  * it is in the caches. */
-static int uring_reap(uring *u) {
+static int uring_reap(pica__uring *u) {
     int delivered = 0;
     while (delivered < REAP_MAX) {
         struct io_uring_cq *cq = &u->ring.cq;
@@ -392,28 +411,15 @@ static int uring_reap(uring *u) {
     return delivered;
 }
 
-static bool cq_has(const uring *u) {
+static bool cq_has(const pica__uring *u) {
     const struct io_uring_cq *cq = &u->ring.cq;
     return *cq->khead !=
            atomic_load_explicit((_Atomic unsigned *)cq->ktail, memory_order_acquire);
 }
 
-static bool uring_has_work(pica__engine *engine) {
-    uring *u = uring_of(engine);
-    unsigned flags = atomic_load_explicit((_Atomic unsigned *)u->ring.sq.kflags,
-                                          memory_order_relaxed);
-    return u->tail != u->flushed || cq_has(u) ||
-           (flags & (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN)) != 0 ||
-           !pica__list_empty(&u->backlog) || !pica__list_empty(&u->cancels);
-}
-
-static int uring_wait(pica__engine *engine, int64_t deadline) {
-    uring *u = uring_of(engine);
-    int delivered = cq_has(u) ? uring_reap(u) : 0;
-    if (delivered == REAP_MAX) {
-        return delivered; /* there may be more: for the next call */
-    }
-    bool wait = deadline != 0 && delivered == 0;
+/* Enters until what waited for room is in the kernel. Returns how many completions that delivered. */
+static int enter_and_reap(pica__uring *u, bool wait, int64_t deadline) {
+    int delivered = 0;
     for (;;) {
         backlog_drain(u);
         bool full = !pica__list_empty(&u->backlog) || !pica__list_empty(&u->cancels);
@@ -432,10 +438,62 @@ static int uring_wait(pica__engine *engine, int64_t deadline) {
     }
 }
 
+static bool ring_has_work(const pica__uring *u) {
+    unsigned flags = atomic_load_explicit((_Atomic unsigned *)u->ring.sq.kflags,
+                                          memory_order_relaxed);
+    return u->tail != u->flushed || cq_has(u) ||
+           (flags & (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN)) != 0 ||
+           !pica__list_empty(&u->backlog) || !pica__list_empty(&u->cancels);
+}
+
+static bool uring_has_work(pica__engine *engine) {
+    pica__uring *u = pica__uring_of(engine);
+    return ring_has_work(u) || (pica__uring_part(u) != NULL && pica__engine_has_work(pica__uring_part(u)));
+}
+
+/* Gone over to the set: what is to be done in the ring. */
+static PICA__NOINLINE int ring_turn(pica__uring *u) {
+    int delivered = cq_has(u) ? uring_reap(u) : 0;
+    return delivered < REAP_MAX ? delivered + enter_and_reap(u, false, 0) : delivered;
+}
+
+/* Gone over to the set: the wait is there. */
+static int wait_in_set(pica__uring *u, pica__engine *set, int64_t deadline) {
+    int delivered = 0;
+    if (PICA__UNLIKELY(ring_has_work(u))) {
+        delivered = ring_turn(u);
+        deadline = delivered != 0 || ring_has_work(u) ? 0 : deadline;
+    }
+    delivered += pica__engine_wait(set, deadline);
+    if (PICA__UNLIKELY(ring_has_work(u))) {
+        delivered += ring_turn(u);
+    }
+    return delivered;
+}
+
+static int uring_wait(pica__engine *engine, int64_t deadline) {
+    pica__uring *u = pica__uring_of(engine);
+    pica__engine *set = pica__uring_part(u);
+    if (set != NULL) {
+        return wait_in_set(u, set, deadline);
+    }
+    int delivered = cq_has(u) ? uring_reap(u) : 0;
+    if (delivered == REAP_MAX) {
+        return delivered; /* there may be more: for the next call */
+    }
+    return delivered + enter_and_reap(u, deadline != 0 && delivered == 0, deadline);
+}
+
 /* --- wakes --- */
 
 static void uring_wake(pica__engine *engine) {
-    uring *u = uring_of(engine);
+    pica__uring *u = pica__uring_of(engine);
+    /* Acquire: the set. Who comes before the loop has gone over wakes it by way of the ring. */
+    pica__engine *set = atomic_load_explicit(&engine->part, memory_order_acquire);
+    if (set != NULL) {
+        pica__engine_wake(set);
+        return;
+    }
     uint64_t one = 1;
     /* The counter is never read: the multishot poll is triggered by each write, and 2^64 wakes do
      * not happen. */
@@ -443,7 +501,7 @@ static void uring_wake(pica__engine *engine) {
 }
 
 static void wake_complete(pica__op *op, int result, bool more) {
-    uring *u = PICA__CONTAINER_OF(op, uring, wake_op);
+    pica__uring *u = PICA__CONTAINER_OF(op, pica__uring, wake_op);
     (void)result;
     if (!more) {
         /* The kernel may end a multishot operation (its queue overflowed); a loop that cannot be
@@ -452,7 +510,7 @@ static void wake_complete(pica__op *op, int result, bool more) {
     }
 }
 
-static int wake_init(uring *u) {
+int pica__uring_wake_init(pica__uring *u) {
     u->wake_fd = pica__sys_eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (u->wake_fd < 0) {
         return u->wake_fd;
@@ -463,165 +521,13 @@ static int wake_init(uring *u) {
     return uring_submit(&u->engine, &u->wake_op);
 }
 
-/* --- life --- */
-
-/* Groups of set-up flags, newest first; each group is dropped when the kernel answers EINVAL. */
-static int ring_setup(uring *u, const pica__config *config, unsigned entries,
-                      struct io_uring_params *params) {
-    unsigned optional[] = {
-        config->without & PICA__WITHOUT_DEFER_TASKRUN
-            ? 0
-            : IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
-        config->without & PICA__WITHOUT_SUBMIT_ALL ? 0 : IORING_SETUP_SUBMIT_ALL,
-        config->without & PICA__WITHOUT_CQSIZE ? 0 : IORING_SETUP_CQSIZE,
-        IORING_SETUP_CLAMP,
-    };
-    unsigned groups = sizeof optional / sizeof optional[0];
-    for (unsigned dropped = 0;; dropped++) {
-        memset(params, 0, sizeof *params);
-        for (unsigned i = dropped; i < groups; i++) {
-            params->flags |= optional[i];
-        }
-        params->cq_entries = params->flags & IORING_SETUP_CQSIZE ? entries * 4 : 0;
-        int rc = io_uring_queue_init_params(entries, &u->ring, params);
-        if (rc != -EINVAL || dropped == groups) {
-            return rc;
-        }
-    }
-}
-
-/* ENOMEM: rings count against the locked memory of the user, and the memory of rings that were
- * closed a moment ago is given back late. So: try again after a short wait, then with fewer
- * entries. */
-static int ring_setup_patiently(uring *u, const pica__config *config,
-                                struct io_uring_params *params) {
-    unsigned entries = config->ring_entries;
-    for (unsigned attempt = 0;; attempt++) {
-        int rc = ring_setup(u, config, entries, params);
-        if (rc != -ENOMEM) {
-            return rc;
-        }
-        if (attempt >= 8) {
-            if (entries <= 8) {
-                return rc;
-            }
-            entries = entries / 2 < 8 ? 8 : entries / 2;
-            attempt = 4;
-        }
-        _Atomic uint32_t nobody = 0;
-        pica__park_wait(&nobody, 0, pica__now() + (INT64_C(1000000) << attempt));
-    }
-}
-
-static const char *explain(int rc) {
-    return rc == -EPERM || rc == -EACCES ? "io_uring is not permitted here (sysctl kernel.io_uring_disabled, "
-                                           "or a seccomp profile)"
-           : rc == -ENOSYS ? "io_uring is not available (old kernel, or a seccomp profile)"
-           : rc == -ENOMEM ? "no locked memory for an io_uring (see RLIMIT_MEMLOCK, ulimit -l)"
-           : rc == -EMFILE || rc == -ENFILE ? "no descriptor for an io_uring (see RLIMIT_NOFILE, ulimit -n)"
-                                            : "io_uring_setup failed";
-}
-
-#if PICA__TSAN
-void __tsan_java_alloc(uintptr_t p, uintptr_t size);
-void __tsan_java_free(uintptr_t p, uintptr_t size);
-
-/* liburing maps and unmaps without the C library, so the sanitizer takes a ring for the one that was at
- * the same place before. This clears what it remembers. */
-static void ring_forget(void *memory, size_t size) {
-    size = (size + 15) & ~(size_t)15;
-    __tsan_java_alloc((uintptr_t)memory, size);
-    __tsan_java_free((uintptr_t)memory, size);
-}
-#endif
-
-static void ring_learn(uring *u, const pica__config *config, const struct io_uring_params *params) {
-    u->sq_entries = params->sq_entries;
-#if PICA__TSAN
-    ring_forget(u->ring.sq.ring_ptr, u->ring.sq.ring_sz);
-    ring_forget(u->ring.sq.sqes, u->sq_entries * sizeof(struct io_uring_sqe));
-    if (u->ring.cq.ring_ptr != u->ring.sq.ring_ptr) {
-        ring_forget(u->ring.cq.ring_ptr, u->ring.cq.ring_sz);
-    }
-#endif
-    u->multishot_poll = (config->without & PICA__WITHOUT_MULTISHOT_POLL) == 0;
-    u->multishot_accept = (config->without & PICA__WITHOUT_MULTISHOT_ACCEPT) == 0;
-    u->ftruncate = (config->without & PICA__WITHOUT_FTRUNCATE) == 0;
-    if ((params->features & IORING_FEAT_NO_IOWAIT) != 0 &&
-        (config->without & PICA__WITHOUT_NO_IOWAIT) == 0) {
-        u->enter_flags |= IORING_ENTER_NO_IOWAIT;
-    }
-    /* The indirection array, if there is one, maps each place to itself, for good. */
-    if (u->ring.sq.array != NULL) {
-        for (unsigned i = 0; i < u->sq_entries; i++) {
-            u->ring.sq.array[i] = i;
-        }
-    }
-    u->tail = *u->ring.sq.ktail;
-    u->flushed = u->tail;
-    u->enter_fd = u->ring.ring_fd;
-    if ((config->without & PICA__WITHOUT_REGISTERED_RING) == 0 &&
-        io_uring_register_ring_fd(&u->ring) == 1) {
-        u->enter_fd = u->ring.enter_ring_fd;
-        u->enter_flags |= IORING_ENTER_REGISTERED_RING;
-    }
-    (void)io_uring_ring_dontfork(&u->ring);
-}
-
-/* A ring may be mapped where another runtime's has just been unmapped. The kernel orders the two, which
- * a sanitizer cannot see; this counter says it. Added to by whoever unmaps (release) and has mapped
- * (acquire). */
-static _Atomic unsigned mappings;
-
-static void uring_destroy(pica__engine *engine) {
-    uring *u = uring_of(engine);
-    atomic_fetch_add_explicit(&mappings, 1, memory_order_release);
-    io_uring_queue_exit(&u->ring);
-    if (u->wake_fd >= 0) {
-        (void)pica__sys_close(u->wake_fd);
-    }
-    pica__free(u->slots, u->slot_count * sizeof(struct slot));
-    pica__free(u, sizeof *u);
-}
-
-static const struct pica__engine_ops uring_ops = {
+const struct pica__engine_ops pica__uring_ops = {
     .name = "io_uring",
     .files = true,
-    .destroy = uring_destroy,
+    .destroy = pica__uring_destroy,
     .submit = uring_submit,
     .cancel = uring_cancel,
     .wait = uring_wait,
     .has_work = uring_has_work,
     .wake = uring_wake,
 };
-
-int pica__uring_create(pica__engine **out, const pica__config *config, const char **why) {
-    uring *u = pica__zalloc(sizeof *u);
-    if (u == NULL) {
-        *why = "no memory for a loop";
-        return -ENOMEM;
-    }
-    u->engine.ops = &uring_ops;
-    u->slot_free = PICA__OP_IDLE;
-    u->wake_fd = -1;
-    pica__list_init(&u->backlog);
-    pica__list_init(&u->cancels);
-    struct io_uring_params params;
-    int rc = (config->without & PICA__WITHOUT_IO_URING) != 0 ? -ENOSYS
-                                                             : ring_setup_patiently(u, config, &params);
-    if (rc < 0) {
-        *why = explain(rc);
-        pica__free(u, sizeof *u);
-        return rc;
-    }
-    atomic_fetch_add_explicit(&mappings, 1, memory_order_acquire);
-    ring_learn(u, config, &params);
-    rc = (params.features & IORING_FEAT_EXT_ARG) == 0 ? -ENOSYS : wake_init(u);
-    if (rc < 0) {
-        *why = explain(rc);
-        uring_destroy(&u->engine);
-        return rc;
-    }
-    *out = &u->engine;
-    return 0;
-}

@@ -74,6 +74,7 @@ static const struct word features[] = {
     {"ftruncate", PICA__WITHOUT_FTRUNCATE, "changing a file's size through the ring"},
     {"io-uring", PICA__WITHOUT_IO_URING, "io_uring altogether, as if it were forbidden"},
     {"epoll-pwait2", PICA__WITHOUT_EPOLL_PWAIT2, "waits of less than a millisecond in epoll"},
+    {"ring-poll", PICA__WITHOUT_RING_POLL, "polls in the ring: sockets wait in an epoll set beside it at once"},
     {"newer-than-6.12", PICA__WITHOUT_NEWER_THAN_6_12, "what Linux 6.12 does not have"},
     {"newer-than-6.1", PICA__WITHOUT_NEWER_THAN_6_1, "what Linux 6.1 does not have"},
     {"newer-than-5.19", PICA__WITHOUT_NEWER_THAN_5_19, "what Linux 5.19 does not have"},

@@ -110,13 +110,13 @@ static pica__engine *engine_new(int kind) {
     PT_TEST(name##_uring) {                                         \
         pica__engine *engine = engine_new(PICA__ENGINE_URING);      \
         name(engine);                                               \
-        PT_EQ(engine->in_flight, 1); /* the engine's own */         \
+        PT_EQ(pica__engine_in_flight(engine), 1); /* the engine's own */         \
         pica__engine_destroy(engine);                               \
     }                                                               \
     PT_TEST(name##_epoll) {                                         \
         pica__engine *engine = engine_new(PICA__ENGINE_EPOLL);      \
         name(engine);                                               \
-        PT_EQ(engine->in_flight, 1);                                \
+        PT_EQ(pica__engine_in_flight(engine), 1);                                \
         pica__engine_destroy(engine);                               \
     }                                                               \
     static void name(pica__engine *engine)
@@ -481,7 +481,7 @@ CASE(a_flood_comes_in_pieces) {
     int delivered = 0, waits = 0;
     while (delivered < PIPES && waits < 100) {
         int n = pica__engine_wait(engine, pica__now() + 100000000);
-        PT_CHECK(n <= 130);
+        PT_CHECK(n <= 200);
         delivered += n;
         waits++;
         if (waits == 1) { /* what is on its way to a descriptor that nobody waits for any more is dropped */

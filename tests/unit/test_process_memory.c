@@ -78,6 +78,7 @@ static void each_allocation(int (*call)(void)) {
 
 static int all(void *arg) {
     (void)arg;
+    PT_EQ(adds_reader(), 0); /* what the loop opens at its first use is open from here on */
     each_allocation(adds_reader);
     each_allocation(adds_signal);
     each_allocation(creates);
