@@ -157,7 +157,7 @@ int pica__datagram_read_pace(pica_datagram_endpoint *endpoint) {
         return error;
     }
     endpoint->streak = 0;
-    int rc = pica_yield();
+    int rc = pica__yield_turn();
     return rc == 0 && is_closed(endpoint) ? PICA_ECLOSED : rc;
 }
 

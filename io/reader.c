@@ -11,6 +11,9 @@
  * the task that set it. With the bit comes a use of the socket, so the descriptor stays while it reads or
  * waits. There is no lock.
  *
+ * A peer that sends as fast as it is read from never makes the task wait. So after PICA__SOCKET_TURN bytes the
+ * next receive first gives the worker's turn up: the loop looks at its I/O, and all others run.
+ *
  * Nothing received is ever lost: a cancellation is looked at before a receive, never after one, and
  * what a call had gathered when it failed is in the buffer, or counted in the caller's memory. An
  * error of the socket comes after the bytes that came before it, as in the kernel; so bytes that
@@ -31,8 +34,6 @@
 #include "runtime/base/alloc.h"
 #include "runtime/worker.h"
 
-/* So much may be received without a suspension before others get their turn. */
-#define TURN_BYTES ((size_t)256 * 1024)
 /* Free room in the buffer from which receiving into it beats the way over the scratch buffer. */
 #define DIRECT_ROOM ((size_t)16 * 1024)
 /* Reads into memory smaller than this take what else has come along, to save receives. */
@@ -189,9 +190,9 @@ static int receive_begin(struct pica_reader *reader) {
     if (PICA__UNLIKELY(reader->error != 0 || reader->eof)) {
         return reader->error;
     }
-    if (PICA__UNLIKELY(reader->turn >= TURN_BYTES)) {
+    if (PICA__UNLIKELY(reader->turn >= PICA__SOCKET_TURN)) {
         reader->turn = 0;
-        int rc = pica_yield();
+        int rc = pica__yield_turn();
         if (rc == 0 && pica__writer_closing(&pica__stream_of_reader(reader)->writer)) {
             rc = PICA_ECLOSED;
         }
@@ -243,6 +244,7 @@ static ssize_t receive_end(struct pica_reader *reader, ssize_t got) {
 /* Receives up to size bytes into the caller's memory. Bytes, 0 for the end, negative. */
 static ssize_t receive_into(struct pica_reader *reader, char *to, size_t size) {
     pica_socket *socket = pica__stream_of_reader(reader)->socket;
+    size = size < PICA__SOCKET_TURN ? size : PICA__SOCKET_TURN;
     for (;;) {
         ssize_t n = receive_begin(reader);
         if (n <= 0) {
@@ -312,6 +314,7 @@ static ssize_t receive_more(struct pica_reader *reader, pica_socket *socket) {
     }
     size_t room = reader->capacity - reader->end;
     if (room >= DIRECT_ROOM) {
+        room = room < PICA__SOCKET_TURN ? room : PICA__SOCKET_TURN;
         ssize_t n = pica__socket_recv_begun(socket, reader->buffer + reader->end, room);
         reader->end += n > 0 ? (size_t)n : 0;
         return n;

@@ -109,15 +109,36 @@ static int operation_begin(pica_socket *socket, uint32_t flag) {
     return rc;
 }
 
+/* So much was received without a wait that it is the others' turn. In the reading turn. */
+static PICA__NOINLINE int recv_turn(pica_socket *socket) {
+    socket->rd.turn = 0;
+    int rc = pica__yield_turn();
+    bool closed =
+        (atomic_load_explicit(&socket->use, memory_order_acquire) & PICA__SOCKET_CLOSED) != 0;
+    return rc == 0 && closed ? PICA_ECLOSED : rc;
+}
+
 ssize_t pica_recv(pica_socket *socket, void *buffer, size_t size) {
     int rc = operation_begin(socket, PICA__SOCKET_READING);
     if (rc < 0) {
         return rc;
     }
-    ssize_t n;
-    do {
+    ssize_t n = 0;
+    if (PICA__UNLIKELY(socket->rd.turn >= PICA__SOCKET_TURN)) {
+        n = recv_turn(socket);
+    }
+    size = size < PICA__SOCKET_TURN ? size : PICA__SOCKET_TURN;
+    while (n == 0) {
         n = pica__socket_recv_begun(socket, buffer, size);
-    } while (n == -EAGAIN && (n = pica__socket_wait(socket, &socket->rd)) == 0);
+        if (n > 0) {
+            socket->rd.turn += (uint32_t)((size_t)n + PICA__SOCKET_TURN_CALL);
+        }
+        if (n != -EAGAIN) {
+            break;
+        }
+        n = pica__socket_wait(socket, &socket->rd);
+        socket->rd.turn = 0;
+    }
     pica__socket_end(socket, PICA__SOCKET_READING);
     return n;
 }

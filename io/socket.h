@@ -51,6 +51,12 @@ enum {
     PICA__SIDE_TICK = 8 /* one event; the count fills the bits from here on, and may wrap */
 };
 
+/* Bytes that may be received from one connection before others get their turn, and the most that is asked for
+ * at once. Copying them out of the kernel takes about 10 us; a turn of the worker may take 100. */
+#define PICA__SOCKET_TURN ((size_t)64 * 1024)
+/* What a receive counts in that beside its bytes, so that tiny ones are bounded, too. */
+#define PICA__SOCKET_TURN_CALL ((size_t)1024)
+
 struct pica__socket_wait;
 
 typedef struct pica__socket_side {
@@ -65,6 +71,9 @@ typedef struct pica__socket_side {
     struct pica__socket_wait *waiter;   /* locked */
     bool want_arm;                      /* locked: a waiter came and no poll is in flight */
     bool armed;                         /* locked: a poll is in flight */
+    /* Received by pica_recv since it last waited or gave the turn up; written and read by the one that reads
+     * (READING). Readers count in their own. */
+    uint32_t turn;
 } pica__socket_side;
 
 /* What each message needs comes first, in one cache line; the read side's operation, whose completions

@@ -185,6 +185,13 @@ static void shuffle(pica__worker *worker) {
     }
 }
 
+void pica__worker_end_turn(pica__worker *worker) {
+    worker->budget = 0;
+    if (pica__deque_size(&worker->deque) != 0) {
+        pica__idle_notify(worker->rt); /* what is queued has waited long enough to be moved */
+    }
+}
+
 static bool turn_is_over(pica__worker *worker) {
     if (worker->budget <= 0) {
         return true;
@@ -197,10 +204,7 @@ static bool turn_is_over(pica__worker *worker) {
     if (worker->turn_start == 0) {
         worker->turn_start = now;
     } else if (now - worker->turn_start > TURN_NS) {
-        worker->budget = 0;
-        if (pica__deque_size(&worker->deque) != 0) {
-            pica__idle_notify(worker->rt); /* what is queued has waited long enough to be moved */
-        }
+        pica__worker_end_turn(worker);
         return true;
     }
     return false;

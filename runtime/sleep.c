@@ -39,6 +39,20 @@ int pica_yield(void) {
     return pica__cancel_take(task) ? PICA_ECANCELED : 0;
 }
 
+PICA__NO_TSAN static void end_turn(void) {
+    pica__worker *worker = pica__self();
+    void *context = pica__tsan_enter(worker->tsan);
+    pica__worker_end_turn(worker);
+    pica__tsan_leave(context);
+}
+
+int pica__yield_turn(void) {
+    if (pica__current() != NULL) {
+        end_turn();
+    }
+    return pica_yield();
+}
+
 /* --- sleep --- */
 
 struct sleep_node {

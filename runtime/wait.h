@@ -91,6 +91,11 @@ int pica__suspend(pica__wait *wait, bool (*commit)(pica__wait *wait));
 /* Lets others run, the current task behind them all. A cancellation stays pending. */
 void pica__yield(pica_task *self);
 
+/* pica_yield for a task that has had a long turn: the worker's turn ends with it, so the loop looks at I/O and
+ * timers before anything else runs. (After a mere yield up to 64 steps may come before that, were it all of
+ * this task alone.) */
+int pica__yield_turn(void);
+
 /* RUNNING -> WAITING, in a commit, under the object's lock, before the node is linked. False if a
  * cancellation is pending: it was consumed, wait->result is PICA_ECANCELED, and commit must return
  * false. */

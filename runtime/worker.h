@@ -151,6 +151,8 @@ void pica__ready_unstarted(pica_task *task, bool placed);
 /* The next thing to run without going to the loop: an entry as in the deque, 0 if there is none or
  * the turn is over. */
 uintptr_t pica__worker_pick(pica__worker *worker);
+/* No step follows in this turn; somebody may come for what is queued. */
+void pica__worker_end_turn(pica__worker *worker);
 /* Once a turn: the task created last joins the deque, or tasks that keep that filled would starve it. */
 void pica__worker_age_newest(pica__worker *worker);
 /* Adds to a counter that only its owner writes: a relaxed load and a relaxed store, never a locked

@@ -63,7 +63,8 @@ PICA_API int pica_listen_fds(pica_socket *sockets[], int max);
  * closed, PICA_ECANCELED (no connection was taken), -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM. */
 PICA_API int pica_accept(pica_socket *listener, pica_socket **out, pica_address *peer);
 
-/* Receives 1 to size bytes as soon as there are any; 0 is the end of the stream (or size 0).
+/* Receives 1 to size bytes as soon as there are any; 0 is the end of the stream (or size 0). At most
+ * 64 KiB at once; when a peer has sent so much without a wait, others get their turn before the next.
  * One task may receive at a time: -EBUSY. Suspends. Task.
  * Errors: -ECONNRESET and others of recv(2), PICA_ECLOSED, PICA_ECANCELED (no byte was taken). */
 PICA_API ssize_t pica_recv(pica_socket *socket, void *buffer, size_t size);

@@ -28,7 +28,7 @@ PICA_API int pica_open_socket(pica_socket *socket, size_t limit, pica_reader **r
                               pica_writer **writer);
 
 /* Reads 1 to size bytes as soon as there are any; 0: end of the stream (or size 0). Not bounded by
- * the limit. One task may read at a time: -EBUSY. Suspends. Task. Errors of recv(2), PICA_ECLOSED,
+ * the limit. After 64 KiB from a peer without a wait others get their turn. One task may read at a time: -EBUSY. Suspends. Task. Errors of recv(2), PICA_ECLOSED,
  * PICA_ECANCELED (no byte was lost). The same holds for all reads below. */
 PICA_API ssize_t pica_reader_read(pica_reader *reader, void *buffer, size_t size);
 /* Reads exactly size bytes: 0, or PICA_EINCOMPLETE if the stream ended before (*got, may be NULL,
