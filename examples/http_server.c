@@ -5,9 +5,11 @@
  *     curl --data-binary @FILE http://127.0.0.1:PORT/echo    the body back, up to 1 MiB
  *
  * Prints "listening PORT"; port 0, the default: any. Requests that came in one read are answered
- * with one send. The parser eats the bytes where the reader has them, so an idle connection holds
- * no buffer, and gets no more at a time than a head may still have. Every wait has a limit: --idle
- * seconds for the next bytes, for a whole head, and for a client that does not read. SIGTERM or
+ * with one send, or with one for each 4 KiB of them, after which others get their turn. The parser
+ * eats the bytes where the reader has them, so an idle connection holds no buffer, and gets no more
+ * at a time than a head may still have. Every wait has a limit: --idle seconds for the next bytes,
+ * for a whole head, and for a client that does not read. What a client still sends after it was
+ * refused is read slowly, up to 4 MiB, so that it can see why. SIGTERM or
  * SIGINT: no new connections, and every client's task is cancelled, which means "be done soon":
  * requests in flight are answered with Connection: close, idle connections end. After --grace
  * seconds the rest is cancelled for good. The exit code is 0; a second signal kills. SIGUSR1 prints
@@ -25,8 +27,12 @@
 
 /* OUT: the answers to 16 plain requests; with it the task's stack still fits into one page. */
 enum { MAX_HEAD = 16 << 10, MAX_BODY = 1 << 20, OUT = 1280 };
+/* Bytes that are parsed before others get their turn. */
+enum { PIECE = 4 << 10 };
 /* Seconds for the peer to read its last answer, and for a request that crossed our end. */
 static const double linger_time = 1.0, last_look = 0.1;
+/* Between two reads of what comes behind a refused request: read as it comes, it costs what requests do. */
+static const double linger_pause = 0.01;
 
 static const char *host = "127.0.0.1";
 static unsigned port;
@@ -204,6 +210,22 @@ static const llhttp_settings_t settings = {.on_url = on_url,
                                            .on_message_complete = on_message_complete};
 #include "examples/llhttp/bind.h" /* the parser works without it, too, but looks into settings */
 
+/* Whether a call that was cancelled is to go on: the first cancel only says "be done soon". */
+static bool first_cancel(struct conn *c, ssize_t rc) {
+    if (rc != PICA_ECANCELED || !draining || c->told) {
+        return false;
+    }
+    c->told = true;
+    pica_task_uncancel(pica_current_task());
+    return true;
+}
+
+/* Lets others have their turn: 0, or negative. */
+static ssize_t rest(struct conn *c, double seconds) {
+    int rc = pica_sleep(seconds);
+    return first_cancel(c, rc) ? 0 : rc;
+}
+
 /* Waits for bytes (how many there are; 0: the end), or for room if data is NULL. */
 static ssize_t wait_for(struct conn *c, const char **data, double limit) {
     pica_timeout timeout;
@@ -213,13 +235,7 @@ static ssize_t wait_for(struct conn *c, const char **data, double limit) {
         rc = data != NULL ? pica_reader_peek(c->reader, data) : pica_writer_drain(c->writer);
         rc = pica_timeout_exit(&timeout, (int)rc);
     }
-    if (rc == PICA_ECANCELED && draining && !c->told) {
-        /* The first cancel only says "be done soon". */
-        c->told = true;
-        pica_task_uncancel(pica_current_task());
-        return wait_for(c, data, limit);
-    }
-    return rc;
+    return first_cancel(c, rc) ? wait_for(c, data, limit) : rc;
 }
 
 /* Parses in pieces, none larger than what a head may still have. */
@@ -241,8 +257,8 @@ static int parse(struct conn *c, const char *data, size_t size) {
     return err;
 }
 
-/* Takes data, and answers the requests that it completes. */
-static ssize_t answer_batch(struct conn *c, const char *data, size_t size) {
+/* Takes a piece of data, and answers the requests that it completes. */
+static ssize_t answer_piece(struct conn *c, const char *data, size_t size) {
     int err = parse(c, data, size);
     if (err != HPE_OK && err != HPE_PAUSED) {
         c->closing = true;
@@ -262,9 +278,11 @@ static ssize_t linger(struct conn *c) {
     ssize_t taken = 0, n = 0;
     double end = pica_time() + idle;
     (void)pica_writer_write_eof(c->writer);
-    while (taken < 4 * MAX_BODY && pica_time() < end && (n = wait_for(c, &data, linger_time)) > 0) {
+    while (n >= 0 && taken < 4 * MAX_BODY && pica_time() < end &&
+           (n = wait_for(c, &data, linger_time)) > 0) {
         pica_reader_consume(c->reader, (size_t)n);
         taken += n;
+        n = rest(c, linger_pause);
     }
     return n == PICA_ETIMEDOUT ? 0 : n;
 }
@@ -278,7 +296,11 @@ static ssize_t serve_requests(struct conn *c) {
             rc = rc == PICA_ETIMEDOUT ? 0 : rc;
             break;
         }
-        rc = answer_batch(c, data, (size_t)rc);
+        size_t size = (size_t)rc;
+        rc = answer_piece(c, data, size < PIECE ? size : PIECE);
+        if (rc >= 0 && size > PIECE) {
+            rc = rest(c, 0);
+        }
     }
     if (rc >= 0 && c->closing) {
         rc = linger(c);
@@ -329,10 +351,7 @@ static int serve(pica_server *server) {
     pica_server_close(server);
     /* Before the first cancel, what was accepted last starts: else its task would never run. */
     double limits[] = {last_look, grace, linger_time};
-    for (int i = 0; rc >= 0 && i < 3; i++) {
-        if (pica_server_wait_closed_for(server, limits[i]) == 0) {
-            break;
-        }
+    for (int i = 0; rc >= 0 && i < 3 && pica_server_wait_closed_for(server, limits[i]) < 0; i++) {
         pica_server_cancel_clients(server);
     }
     return rc;
