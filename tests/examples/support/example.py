@@ -19,6 +19,7 @@ SKIPPED = 77
 WORKERS = ("1", "3")
 LIMIT = 60.0  # seconds after which something hangs; far beyond what anything needs
 directory = None
+prefix = []  # what runs the programs, as valgrind
 
 
 def program(name):
@@ -27,7 +28,7 @@ def program(name):
 
 def run(name, *arguments, workers):
     """Runs a program to its end; gives its standard output."""
-    done = subprocess.run([program(name), *arguments], stdin=subprocess.DEVNULL,
+    done = subprocess.run([*prefix, program(name), *arguments], stdin=subprocess.DEVNULL,
                           capture_output=True, text=True, timeout=LIMIT, check=False,
                           env=dict(os.environ, PICA_WORKERS=workers))
     if done.returncode != 0 or done.stderr:
@@ -42,7 +43,7 @@ class Server:
         self.host = host
         self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            [program(name), "--host", host, *arguments], stdin=subprocess.DEVNULL,
+            [*prefix, program(name), "--host", host, *arguments], stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=self.errors, env=dict(os.environ, PICA_WORKERS=workers))
         self.listening = self._first_line()
 
