@@ -1,4 +1,4 @@
-/* Chains of awaits, 100,000 long, cancelled at their head: the request walks to the end in a loop,
+/* Chains of awaits, 100,000 long (or as long as guards allow), cancelled at their head: the request walks to the end in a loop,
  * so its length costs no stack; the last wait is withdrawn, and each task ends with the code of the
  * one that it awaited. */
 #include <pica.h>
@@ -11,6 +11,7 @@
 #include "runtime/base/compiler.h"
 #include "tests/support/log_lines.h"
 #include "tests/support/pt.h"
+#include "tests/support/stacks.h"
 
 /* ThreadSanitizer knows about 8000 contexts at most, and a task needs one. */
 enum { LENGTH = PICA__TSAN ? 2000 : PICA__ASAN ? 20000 : 100000 };
@@ -173,7 +174,7 @@ static void run_quietly(pica_fn fn, void *arg) {
 }
 
 static void run(pica_fn fn, int length, int step, bool from_thread) {
-    struct shape shape = {length, step, from_thread};
+    struct shape shape = {(int)stacks_at_most((size_t)length), step, from_thread};
     run_quietly(fn, &shape);
 }
 

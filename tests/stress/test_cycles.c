@@ -6,7 +6,6 @@
 #include <stdatomic.h>
 
 #include "runtime/base/compiler.h"
-#include "tests/support/machine.h"
 #include "tests/support/procfs.h"
 #include "tests/support/pt.h"
 
@@ -88,37 +87,32 @@ struct left {
     long fds, mappings, threads, rss, pte;
 };
 
-static struct left look(void) {
-    struct left l = {procfs_fds(), procfs_mappings(), procfs_threads(), procfs_bytes("RssAnon"),
+/* With no runtime there; alone: the threads that were there before the first one. */
+static struct left look(long alone) {
+    struct left l = {procfs_fds(), procfs_mappings(), procfs_threads_wait(alone), procfs_bytes("RssAnon"),
                      procfs_bytes("VmPTE")};
     return l;
 }
 
-/* An emulator may be a thread behind, then as now. */
-static void same_threads(const struct left *before, const struct left *after) {
-    if (pt_emulator() == NULL) {
-        PT_EQ(after->threads, before->threads);
-    }
-}
-
 static void run(unsigned workers, long cycles) {
+    long alone = procfs_threads();
     for (long i = 0; i < WARM_UP; i++) {
         cycle(workers, i);
     }
-    struct left before = look();
+    struct left before = look(alone);
     double begin = pica_time();
     for (long i = 0; i < cycles; i++) {
         cycle(workers, i);
     }
     double seconds = pica_time() - begin;
-    struct left after = look();
+    struct left after = look(alone);
     printf("    %ld cycles, %.0f us each; descriptors %+ld, mappings %+ld, threads %+ld, RssAnon "
            "%+ld KiB, VmPTE %+ld KiB\n",
            cycles, seconds * 1e6 / (double)cycles, after.fds - before.fds,
            after.mappings - before.mappings, after.threads - before.threads,
            (after.rss - before.rss) / 1024, (after.pte - before.pte) / 1024);
     PT_EQ(after.fds, before.fds);
-    same_threads(&before, &after);
+    PT_EQ(after.threads, before.threads);
     if (!SANITIZED && pt_emulator() == NULL) {
         /* The allocator may map an arena or grow one, but not with the number of cycles. */
         PT_CHECK(after.mappings - before.mappings <= 8);
@@ -139,7 +133,8 @@ PT_TEST_TIMEOUT(workers, 60) {
 /* Several at once, closed in the order in which they were made. */
 PT_TEST_TIMEOUT(at_once, 60) {
     enum { RUNTIMES = 8 };
-    struct left before = look();
+    long alone = procfs_threads();
+    struct left before = look(alone);
     for (int round = 0; round < 5; round++) {
         pica_runtime *rt[RUNTIMES];
         pica_event never = PICA_EVENT_INIT;
@@ -154,12 +149,12 @@ PT_TEST_TIMEOUT(at_once, 60) {
         }
         PT_EQ(atomic_load(&begun), atomic_load(&ended));
         if (round == 0) {
-            before = look();
+            before = look(alone);
         }
     }
-    struct left after = look();
+    struct left after = look(alone);
     PT_EQ(after.fds, before.fds);
-    same_threads(&before, &after);
+    PT_EQ(after.threads, before.threads);
 }
 
 /* --- a plain thread whose last act ends the runtime --- */

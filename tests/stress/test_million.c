@@ -3,18 +3,17 @@
  * of page table, and the task's record. While they are parked, further runtimes start and stop
  * beside them; then all are woken and joined.
  *
- * 20,000 in every run of the tests; `million full` parks 1,000,000. Where each guard takes a mapping (Linux before
- * 6.13), it is as many as the system's limit of mappings leaves room for. */
+ * 20,000 in every run of the tests, or as many as guards allow; `million full` parks 1,000,000. */
 #include <pica.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/sysinfo.h>
 
 #include "runtime/base/compiler.h"
-#include "runtime/base/stack_guard.h"
 #include "runtime/task.h"
 #include "tests/support/procfs.h"
 #include "tests/support/pt.h"
+#include "tests/support/stacks.h"
 
 #define SANITIZED (PICA__TSAN || PICA__ASAN)
 
@@ -109,18 +108,8 @@ static double per_task(long bytes, size_t n) {
     return (double)bytes / (double)n;
 }
 
-/* This task stands on a stack, so what its guard is made of has been found out. */
-static void limit_by_mappings(struct million *m) {
-    size_t room = pica__guard_split_limit() / 4 * 3; /* the runtimes beside need some */
-    if (pica__guard_split_count() != 0 && m->n > room) {
-        printf("    %zu tasks, since each guard takes a mapping here (vm.max_map_count)\n", room);
-        m->n = room;
-    }
-}
-
 static int million_main(void *arg) {
     struct million *m = arg;
-    limit_by_mappings(m);
     long rss = procfs_bytes("RssAnon");
     long pte = procfs_bytes("VmPTE");
     double begin = pica_time();
@@ -162,7 +151,7 @@ static void run(size_t n, unsigned runtimes) {
 }
 
 PT_TEST_TIMEOUT(few, 60) {
-    run(SHORT, SHORT_RUNTIMES);
+    run(stacks_at_most(SHORT), SHORT_RUNTIMES);
 }
 
 PT_TEST_HIDDEN(full, 600) {

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/support/machine.h"
@@ -93,6 +94,17 @@ static inline long procfs_threads_left(const char *name, long expected) {
         count = procfs_threads_named(name);
     }
     return count;
+}
+
+/* Waits until there are n threads, for at most ten seconds: one that was joined is still counted while the kernel
+ * takes it down. Returns how many there are. */
+static inline long procfs_threads_wait(long n) {
+    const struct timespec pause = {0, 1000000};
+    long threads;
+    for (int i = 0; (threads = procfs_threads()) != n && i < 10000; i++) {
+        nanosleep(&pause, NULL);
+    }
+    return threads;
 }
 
 /* Open descriptors, without the one used for looking. */
