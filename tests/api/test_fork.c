@@ -158,6 +158,7 @@ static int forks(void *arg) {
 }
 
 PT_TEST(forked_by_a_task) {
+    need_threads();
     PT_EQ(pica_run(forks, NULL), 0);
 }
 
