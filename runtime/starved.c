@@ -15,6 +15,8 @@
  * Lock order: starved.lock, then idle.lock. The first makes sure that one failure ends the quiet
  * before anybody else looks.
  */
+#include <stdio.h>
+
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
 #include "runtime/rt.h"
@@ -63,10 +65,12 @@ static void fail(pica_runtime *rt, pica_task *task) {
     if (pica__task_claim(task)) {
         int code = pica__cancel_take(task) ? PICA_ECANCELED : -ENOMEM;
         if (code == -ENOMEM) {
-            pica__log(PICA_LOG_ERROR,
-                      "no stack for task '%s' and none can become free (limit: %zu stacks, "
-                      "PICA_MAX_STACKS): it ends with ENOMEM",
-                      pica_task_name(task), rt->config.max_stacks);
+            char limit[64] = ""; /* else the pool has said what there is too little of */
+            if (rt->config.max_stacks != 0) {
+                (void)snprintf(limit, sizeof limit, " (limit: %zu stacks, PICA_MAX_STACKS)", rt->config.max_stacks);
+            }
+            pica__log(PICA_LOG_ERROR, "no stack for task '%s' and none can become free%s: it ends with ENOMEM",
+                      pica_task_name(task), limit);
         }
         pica__task_end_unstarted(task, code);
     }

@@ -13,6 +13,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "tests/support/machine.h"
 #include "tests/support/stream_pair.h"
 
 /* --- reading a dump --- */
@@ -112,7 +113,11 @@ TASK_TEST(states) {
     }
     PT_CHECK(at != NULL && sscanf(at, "%llu", &id) == 1);
     char expected[80];
-    snprintf(expected, sizeof expected, "waiting: await, task %llu", id);
+    if (machine_reads_itself()) { /* else a dump cannot know whom a task awaits */
+        snprintf(expected, sizeof expected, "waiting: await, task %llu", id);
+    } else {
+        snprintf(expected, sizeof expected, "waiting: await");
+    }
     expect_state(text, "for a task?", expected);
     expect_state(text, "of a socket", "waiting: socket, descriptor ");
     int descriptor = -1;
@@ -155,7 +160,7 @@ TASK_TEST(in_place) {
     PT_EQ(pica_join(child, NULL), 0);
     PT_REQUIRE(text != NULL);
     expect_state(text, "child", "running on worker ");
-    expect_state(text, "parent", "waiting: await, task ");
+    expect_state(text, "parent", machine_reads_itself() ? "waiting: await, task " : "waiting: await");
     free(text);
     return 0;
 }

@@ -114,14 +114,14 @@ static void fill(pica_executor *ex, int cap, int extra) {
         PT_EQ(pica_yield(), 0);
     }
     PT_EQ(atomic_load(&gate.calls), cap);
-    PT_EQ(threads_named("pica-pool\n"), cap);
+    PT_EQ(procfs_threads_named("pica-pool"), cap);
     open_gate(&gate, n);
     for (int i = 0; i < n; i++) {
         PT_EQ(pica_join(task[i], NULL), 7);
     }
     PT_EQ(atomic_load(&gate.most), cap);
     PT_EQ(atomic_load(&gate.calls), n);
-    PT_EQ(threads_named("pica-pool\n"), cap);
+    PT_EQ(procfs_threads_named("pica-pool"), cap);
     free(task);
 }
 
@@ -142,7 +142,7 @@ static int fills_default(void *arg) {
 
 PT_TEST(default_pool_grows_to_its_cap) {
     PT_EQ(pica_run(fills_default, NULL), 0);
-    PT_EQ(threads_named("pica-pool\n"), 0); /* joined */
+    PT_EQ(procfs_threads_left("pica-pool", 0), 0); /* joined */
 }
 
 static int fills_own(void *arg) {
@@ -152,7 +152,7 @@ static int fills_own(void *arg) {
     fill(ex, 3, 10);
     pica_executor_close(ex);
     PT_EQ(pica_executor_wait_closed(ex), 0);
-    PT_EQ(threads_named("pica-pool\n"), 0);
+    PT_EQ(procfs_threads_left("pica-pool", 0), 0);
     pica_executor_release(ex);
     return 0;
 }
@@ -167,7 +167,7 @@ static int one_by_one(void *arg) {
     for (int i = 0; i < 200; i++) {
         PT_EQ(pica_to_thread(code, (void *)(intptr_t)i), i);
     }
-    PT_EQ(threads_named("pica-pool\n"), 1);
+    PT_EQ(procfs_threads_named("pica-pool"), 1);
     return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "tests/support/gate.h"
+#include "tests/support/machine.h"
 #include "tests/support/procfs.h"
 #include "tests/support/tasks.h"
 
@@ -70,7 +71,7 @@ TASK_TEST(close_refuses_what_is_queued) {
     for (int i = 0; i < 2; i++) {
         PT_EQ(pica_join(running[i], NULL), 7);
     }
-    PT_EQ(threads_named("pica-pool\n"), 0);
+    PT_EQ(procfs_threads_left("pica-pool", 0), 0);
     pica_executor_release(ex);
     return 0;
 }
@@ -93,7 +94,7 @@ TASK_TEST(released_while_it_runs) {
     for (int i = 0; i < 4; i++) {
         PT_EQ(pica_join(task[i], NULL), 7);
     }
-    while (threads_named("pica-pool\n") != 0) {
+    while (procfs_threads_named("pica-pool") != 0) {
         PT_EQ(pica_sleep(0.001), 0);
     }
     return 0;
@@ -175,7 +176,7 @@ PT_TEST(runtime_ends_while_a_function_runs) {
     PT_REQUIRE(pthread_create(&thread, NULL, opens_later, NULL) == 0);
     PT_EQ(pica_run(leaves_a_call, NULL), 0);
     PT_EQ(atomic_load(&end_gate.inside), 0);
-    PT_EQ(threads_named("pica-pool\n"), 0);
+    PT_EQ(procfs_threads_left("pica-pool", 0), 0);
     PT_EQ(pthread_join(thread, NULL), 0);
 }
 
@@ -192,7 +193,7 @@ static int leaves_queued_calls(void *arg) {
 PT_TEST(runtime_ends_while_calls_are_queued) {
     for (int i = 0; i < 20; i++) {
         PT_EQ(pica_run(leaves_queued_calls, NULL), 0);
-        PT_EQ(threads_named("pica-pool\n"), 0);
+        PT_EQ(procfs_threads_left("pica-pool", 0), 0);
     }
 }
 
@@ -248,10 +249,10 @@ PT_TEST(idle_threads_sleep) {
     usleep(1000000);
     procfs_switches(&after);
     PT_CHECK(procfs_switches_equal(&before, &after));
-    PT_CHECK(threads_named("pica-pool\n") >= 2);
+    PT_CHECK(procfs_threads_named("pica-pool") >= 2);
     PT_EQ(pica_close(rt), 0);
     pica_executor_release(ex);
-    while (threads_named("pica-pool\n") != 0) {
+    while (procfs_threads_named("pica-pool") != 0) {
         usleep(1000);
     }
 }
@@ -346,6 +347,7 @@ PT_TEST(no_threads) {
     if (ASAN || TSAN) {
         PT_SKIP("sanitizers need address space");
     }
+    need_limit_of_address_space();
     PT_EQ(pica_run(has_no_threads, NULL), 0);
 }
 
@@ -378,6 +380,9 @@ static int forks(void *arg) {
 }
 
 PT_TEST(forked) {
+    if (!TSAN) {
+        need_threads_after_fork();
+    }
     pica_executor *ex = NULL;
     PT_REQUIRE(pica_executor_new(&ex, 1) == 0);
     PT_EQ(pica_run(forks, ex), 0);

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/support/machine.h"
 #include "tests/support/tasks.h"
 
 #if defined(__has_feature)
@@ -73,7 +74,14 @@ static void runs_its_own(void *arg) {
     }
 }
 
+static void need_threads(void) {
+    if (THREADS_AFTER_FORK) {
+        need_threads_after_fork();
+    }
+}
+
 PT_TEST(idle_runtime) {
+    need_threads();
     pica_runtime *rt = NULL;
     PT_REQUIRE(pica_runtime_new(&rt, NULL) == 0);
     in_child(uses_parents_runtime, rt);
@@ -91,6 +99,7 @@ static int waits(void *arg) {
 
 /* Forked by another thread while the workers run. */
 PT_TEST(running_runtime) {
+    need_threads();
     pica_runtime *rt = NULL;
     pica_thread_future *f = NULL;
     pica_future *go = new_future();
@@ -149,6 +158,7 @@ static int forks(void *arg) {
 }
 
 PT_TEST(forked_by_a_task) {
+    need_threads();
     PT_EQ(pica_run(forks, NULL), 0);
 }
 

@@ -243,7 +243,9 @@ static void expect_even(pica_server *server) {
         least = n < least ? n : least;
         most = n > most ? n : most;
     }
-    PT_CHECK(most - least <= 2);
+    /* A worker that is held up for 2 ms counts as stuck, and others accept for it, at home with themselves: that
+     * happens to each on an emulated machine, which PT_TIMEOUT_SCALE tells of. */
+    PT_CHECK(most - least <= (pt_time_scale() < 5 ? 2 : CLIENTS / 4));
     for (int i = 0; i < CLIENTS; i++) {
         end_side(clients[i]);
     }

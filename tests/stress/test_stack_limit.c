@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support/log_lines.h"
 #include "tests/support/pt.h"
 
 enum { TASKS = 100, DEPTH = 100000 };
@@ -23,7 +24,8 @@ static atomic_int reports, other_lines;
 static void log_hook(void *ctx, int level, const char *text) {
     (void)ctx;
     bool report = level == PICA_LOG_ERROR && strstr(text, "no stack for task") != NULL;
-    bool limit_line = strstr(text, "limit of") != NULL; /* the pool says once that it is reached */
+    bool limit_line = strstr(text, "limit of") != NULL || /* the pool says once that it is reached */
+                      log_line_of_engine(text);
     atomic_fetch_add(report ? &reports : &other_lines, !limit_line);
 }
 

@@ -1,16 +1,15 @@
-/* What tests of pools of threads share: a blocking function that they let go, calls made by tasks, and a
- * count of threads. */
+/* What tests of pools of threads share: a blocking function that they let go, and calls made by tasks. */
 #ifndef GATE_H
 #define GATE_H
 
 #include <pica.h>
 
-#include <dirent.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "tests/support/procfs.h"
 #include "tests/support/pt.h"
 
 static inline int code(void *arg) {
@@ -76,23 +75,6 @@ struct through {
 static inline int calls(void *arg) {
     struct through *t = arg;
     return pica_run_in_executor(t->executor, t->fn, t->arg);
-}
-
-static inline int threads_named(const char *name) {
-    DIR *dir = opendir("/proc/self/task");
-    PT_REQUIRE(dir != NULL);
-    int count = 0;
-    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
-        char path[300], comm[32] = "";
-        snprintf(path, sizeof path, "/proc/self/task/%s/comm", e->d_name);
-        FILE *f = fopen(path, "r");
-        if (f != NULL) {
-            count += fgets(comm, sizeof comm, f) != NULL && strcmp(comm, name) == 0;
-            fclose(f);
-        }
-    }
-    closedir(dir);
-    return count;
 }
 
 #endif

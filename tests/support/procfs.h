@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/support/machine.h"
 #include "tests/support/pt.h"
 
 /* The number behind `key` in a file such as /proc/self/status; -1 if file or key is not there. */
@@ -46,8 +47,64 @@ static inline long procfs_bytes(const char *key) {
     return kib * 1024;
 }
 
+/* Whether a thread, by its line of /proc/self/task/ID/stat, has this name (NULL: any) and is not about to be
+ * gone: pthread_join returns when a thread has given its memory back, and the kernel counts it a little longer. Its
+ * flag says so (PF_EXITING of linux/sched.h, the ninth field of proc(5)). */
+static inline bool procfs_thread_is(const char *stat, const char *name) {
+    const char *begin = strchr(stat, '('), *end = strrchr(stat, ')');
+    unsigned flags = 0;
+    if (begin == NULL || end == NULL || sscanf(end + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) != 1) {
+        return false;
+    }
+    size_t length = (size_t)(end - begin - 1);
+    return (flags & 4u) == 0 &&
+           (name == NULL || (strlen(name) == length && memcmp(begin + 1, name, length) == 0));
+}
+
+/* How many threads there are with a name; NULL: all. */
+static inline long procfs_threads_named(const char *name) {
+    DIR *dir = opendir("/proc/self/task");
+    PT_REQUIRE(dir != NULL);
+    long count = 0;
+    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
+        char path[300], stat[512];
+        snprintf(path, sizeof path, "/proc/self/task/%s/stat", e->d_name);
+        int fd = e->d_name[0] == '.' ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+        if (fd >= 0) {
+            ssize_t n = read(fd, stat, sizeof stat - 1);
+            stat[n > 0 ? n : 0] = 0;
+            count += procfs_thread_is(stat, name);
+            close(fd);
+        }
+    }
+    closedir(dir);
+    return count;
+}
+
 static inline long procfs_threads(void) {
-    return procfs_number("/proc/self/status", "Threads");
+    return procfs_threads_named(NULL);
+}
+
+/* The same, when there should be so many: an emulator (pt_emulator) tells who joins a thread before it ends that
+ * thread's own, and so is asked until it has. */
+static inline long procfs_threads_left(const char *name, long expected) {
+    long count = procfs_threads_named(name);
+    for (int i = 0; count != expected && pt_emulator() != NULL && i < 10000; i++) {
+        usleep(1000);
+        count = procfs_threads_named(name);
+    }
+    return count;
+}
+
+/* Waits until there are n threads, for at most ten seconds: one that was joined is still counted while the kernel
+ * takes it down. Returns how many there are. */
+static inline long procfs_threads_wait(long n) {
+    const struct timespec pause = {0, 1000000};
+    long threads;
+    for (int i = 0; (threads = procfs_threads()) != n && i < 10000; i++) {
+        nanosleep(&pause, NULL);
+    }
+    return threads;
 }
 
 /* Waits until there are n threads, for at most ten seconds: one that was joined is still counted while the kernel

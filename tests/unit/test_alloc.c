@@ -15,6 +15,7 @@
 
 #include "runtime/base/alloc.h"
 #include "runtime/base/compiler.h"
+#include "tests/support/machine.h"
 #include "tests/support/pt.h"
 
 /* --- functions of a user, which keep account of every block ---------------------------------- */
@@ -192,6 +193,7 @@ PT_TEST(jemalloc_is_used_when_preloaded) {
 #if PICA__ASAN || PICA__TSAN
     PT_SKIP("sanitizers bring an allocator of their own");
 #endif
+    need_exec_of_self();
     pid_t pid = fork();
     if (pid == 0) {
         setenv("LD_PRELOAD", "libjemalloc.so.2", 1);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "runtime/base/compiler.h"
+#include "tests/support/machine.h"
 #include "tests/support/pt.h"
 
 /* --- the program that is looked at --- */
@@ -183,6 +184,7 @@ PT_TEST_TIMEOUT(live_and_core, 120) {
 #if PICA__TSAN || PICA__ASAN
     PT_SKIP("needs a build without sanitizers");
 #endif
+    need_trace();
     if (system("gdb --version >/dev/null 2>&1") != 0) {
         PT_SKIP("gdb is not installed");
     }

@@ -17,6 +17,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "tests/support/machine.h"
 #include "tests/support/pt.h"
 
 /* --- cases that misbehave ------------------------------------------------------------------- */
@@ -151,6 +152,7 @@ struct result {
 static struct result run_self(const char *first, const char *second) {
     struct result r = {.status = -1};
     int pipe_fds[2];
+    need_exec_of_self();
     PT_REQUIRE(pipe2(pipe_fds, O_CLOEXEC) == 0);
     pid_t pid = fork();
     if (pid == 0) {
