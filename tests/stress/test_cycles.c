@@ -91,25 +91,23 @@ struct left {
     long fds, mappings, threads, rss, pte;
 };
 
-/* With no runtime there; alone: the threads that were there before the first one. */
-static struct left look(long alone) {
-    struct left l = {procfs_fds(), procfs_mappings(), procfs_threads_wait(alone), procfs_bytes("RssAnon"),
+static struct left look(void) {
+    struct left l = {procfs_fds(), procfs_mappings(), procfs_threads(), procfs_bytes("RssAnon"),
                      procfs_bytes("VmPTE")};
     return l;
 }
 
 static void run(unsigned workers, long cycles) {
-    long alone = procfs_threads();
     for (long i = 0; i < WARM_UP; i++) {
         cycle(workers, i);
     }
-    struct left before = look(alone);
+    struct left before = look();
     double begin = pica_time();
     for (long i = 0; i < cycles; i++) {
         cycle(workers, i);
     }
     double seconds = pica_time() - begin;
-    struct left after = look(alone);
+    struct left after = look();
     printf("    %ld cycles, %.0f us each; descriptors %+ld, mappings %+ld, threads %+ld, RssAnon "
            "%+ld KiB, VmPTE %+ld KiB\n",
            cycles, seconds * 1e6 / (double)cycles, after.fds - before.fds,
@@ -167,8 +165,7 @@ PT_TEST_TIMEOUT(workers, 60) {
 /* Several at once, closed in the order in which they were made. */
 PT_TEST_TIMEOUT(at_once, 60) {
     enum { RUNTIMES = 8 };
-    long alone = procfs_threads();
-    struct left before = look(alone);
+    struct left before = look();
     for (int round = 0; round < 5; round++) {
         pica_runtime *rt[RUNTIMES];
         pica_event never = PICA_EVENT_INIT;
@@ -183,10 +180,10 @@ PT_TEST_TIMEOUT(at_once, 60) {
         }
         PT_EQ(atomic_load(&begun), atomic_load(&ended));
         if (round == 0) {
-            before = look(alone);
+            before = look();
         }
     }
-    struct left after = look(alone);
+    struct left after = look();
     PT_EQ(after.fds, before.fds);
     PT_EQ(after.threads, before.threads);
 }

@@ -96,28 +96,6 @@ static inline long procfs_threads_left(const char *name, long expected) {
     return count;
 }
 
-/* Waits until there are n threads, for at most ten seconds: one that was joined is still counted while the kernel
- * takes it down. Returns how many there are. */
-static inline long procfs_threads_wait(long n) {
-    const struct timespec pause = {0, 1000000};
-    long threads;
-    for (int i = 0; (threads = procfs_threads()) != n && i < 10000; i++) {
-        nanosleep(&pause, NULL);
-    }
-    return threads;
-}
-
-/* Waits until there are n threads, for at most ten seconds: one that was joined is still counted while the kernel
- * takes it down. Returns how many there are. */
-static inline long procfs_threads_wait(long n) {
-    const struct timespec pause = {0, 1000000};
-    long threads;
-    for (int i = 0; (threads = procfs_threads()) != n && i < 10000; i++) {
-        nanosleep(&pause, NULL);
-    }
-    return threads;
-}
-
 /* Open descriptors, without the one used for looking. */
 static inline long procfs_fds(void) {
     DIR *dir = opendir("/proc/self/fd");
