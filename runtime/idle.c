@@ -81,6 +81,9 @@ bool pica__idle_end_search(pica_runtime *rt) {
 
 void pica__idle_enter(pica__worker *worker) {
     pica__idle *idle = &worker->rt->idle;
+    /* Before the list: who takes us off it counts us as a searcher and must not find us AWAKE, or we would
+     * sleep through it, and be counted for ever. Ordered by the lock. */
+    atomic_store_explicit(&worker->sleep, PICA__SLEEPING, memory_order_relaxed);
     if (worker->rt->workers > 1) {
         pica__lock(&idle->lock);
         pica__list_push_front(&idle->sleepers, &worker->idle_link);
@@ -88,7 +91,6 @@ void pica__idle_enter(pica__worker *worker) {
         atomic_fetch_add_explicit(&idle->sleeping, 1, memory_order_seq_cst);
         pica__unlock(&idle->lock);
     }
-    atomic_store_explicit(&worker->sleep, PICA__SLEEPING, memory_order_relaxed);
     /* Store before load: what follows looks at the queues once more. */
     atomic_thread_fence(memory_order_seq_cst);
 }

@@ -77,7 +77,7 @@ bool pica__idle_begin_search(struct pica_runtime *rt);
 /* True if the caller was the last searcher. */
 bool pica__idle_end_search(struct pica_runtime *rt);
 
-/* Enters the list and publishes SLEEPING, with the full fence behind it. */
+/* Publishes SLEEPING and enters the list, with the full fence behind both. */
 void pica__idle_enter(struct pica__worker *worker);
 /* Back from sleep. Returns true if somebody took the worker off the list to search. */
 bool pica__idle_leave(struct pica__worker *worker);
