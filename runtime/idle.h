@@ -16,9 +16,10 @@
  *    number, and the number of searchers (workers that are awake without work of their own).
  *        producer: push; fence; if nobody searches and somebody sleeps: take a sleeper off the list,
  *                  count it as a searcher, wake it
- *        searcher: looks everywhere; before it sleeps it leaves the searchers, and the one that
- *                  leaves last looks once more. One that finds work and was the last searcher wakes
- *                  the next: the producers that saw it searching relied on it.
+ *        searcher: looks everywhere; before it sleeps it leaves the searchers and looks once more, and is
+ *                  one again if there is something. One that finds work leaves them before it runs it
+ *                  and, if it was the last, wakes the next: the producers that saw it searching relied
+ *                  on it.
  *    At most half of the workers search, so that a short queue is not attacked by all.
  *
  * What was rejected: waking a worker for each push (a wake costs more than running the task here);
