@@ -143,21 +143,9 @@ static void setup_stuck(void) {
     ex_thread("outsider", outsider, one, false);
 }
 
-static unsigned looks;
-
+/* Without work the watch ends after a while; with work behind a stuck worker a few looks are enough. */
 static bool idle_time(void) {
-    /* Without work the watch ends after a while; with work behind a stuck worker a few looks are enough. */
-    return looks++ < 6 && ex_time_passes();
-}
-
-static void setup_stuck_time(void) {
-    looks = 0;
-    setup_stuck();
-}
-
-static void setup_spawn_time(void) {
-    looks = 0;
-    setup_spawn();
+    return ex_time_passes(6);
 }
 
 static void finish_ran(void) {
@@ -172,14 +160,14 @@ const struct ex_scenario ex_scenarios[] = {
     {"idle.timer", "a thread arms a timer, earlier than what the loop sleeps for", setup_timer, finish_timer,
      NULL, {EX_ALL, 0}, {3, 2}, {3, 2}, NULL},
     {"idle.shared", "a task for any of two workers that go to sleep", setup_shared, ex_check_asleep, NULL,
-     {2, 0}, {2, 1}, {2, 1}, NULL},
+     {2, 0}, {1, 1}, {1, 1}, NULL},
     {"idle.shared_two", "two tasks, the first needs both workers", setup_shared_two, ex_check_asleep, NULL,
      {2, 0}, {1, 1}, {1, 1}, NULL},
     {"idle.shared_from_two", "the same, from two threads", setup_shared_from_two, ex_check_asleep, NULL,
      {1, 0}, {1, 1}, {1, 1}, NULL},
-    {"idle.spawn", "two tasks created by one that computes on", setup_spawn_time, finish_ran, idle_time,
+    {"idle.spawn", "two tasks created by one that computes on", setup_spawn, finish_ran, idle_time,
      {1, 0}, {1, 1}, {1, 1}, NULL},
-    {"idle.stuck", "a task woken by one that computes on", setup_stuck_time, finish_ran, idle_time,
+    {"idle.stuck", "a task woken by one that computes on", setup_stuck, finish_ran, idle_time,
      {1, 0}, {1, 1}, {1, 1}, NULL},
 };
 const unsigned ex_scenario_count = EX_COUNT(ex_scenarios);

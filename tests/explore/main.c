@@ -227,14 +227,14 @@ int main(int argc, char **argv) {
                 continue;
             }
             enum ex_outcome outcome = run(s, (enum ex_mode)mode);
+            if (options.sites) {
+                ex_sites_print(s->name);
+            }
             if (outcome == EX_FAILED) {
                 return 1;
             }
             status = outcome == EX_CUT ? 3 : status;
         }
-    }
-    if (options.sites) {
-        ex_sites_print();
     }
     return status;
 }

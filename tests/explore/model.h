@@ -128,7 +128,8 @@ void ex_access(const void *address, size_t size, unsigned how);
 /* sites.c: where atomic operations stand, and what is weakened. */
 int ex_site(const void *pc, int kind, int order, int failure, int *failure_out);
 void ex_sites_record(bool on);
-void ex_sites_print(void);
+/* Those since the last call. */
+void ex_sites_print(const char *scenario);
 bool ex_weaken(const char *list);
 void ex_trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

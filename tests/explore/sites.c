@@ -67,12 +67,13 @@ void ex_sites_record(bool on) {
     sites.record = on;
 }
 
-void ex_sites_print(void) {
+void ex_sites_print(const char *scenario) {
     for (unsigned i = 0; i < SITES; i++) {
-        const struct site *s = &sites.site[i];
+        struct site *s = &sites.site[i];
         if (s->pc != 0) {
-            printf("site %#lx %s %s %s\n", (unsigned long)s->pc, kind_names[s->kind],
+            printf("site %s %#lx %s %s %s\n", scenario, (unsigned long)s->pc, kind_names[s->kind],
                    order_names[s->order], s->failure < 0 ? "-" : order_names[s->failure]);
+            s->pc = 0;
         }
     }
 }

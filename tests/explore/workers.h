@@ -18,8 +18,8 @@ pica_task *ex_work(const char *name, void (*run)(void *arg), void *arg, bool uns
 /* Whether it has been run. For ex_wait: arg is the task. */
 bool ex_has_run(void *task);
 bool ex_has_begun(void *task);
-/* For a scenario's idle: who sleeps with a deadline wakes; true if there was one. */
-bool ex_time_passes(void);
+/* For a scenario's idle: who sleeps with a deadline wakes, at most so many times; true if there was one. */
+bool ex_time_passes(unsigned most);
 /* In finish: all work is done, all workers sleep and the books are right. */
 void ex_check_asleep(void);
 /* Until when worker i sleeps. */
