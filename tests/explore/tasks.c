@@ -14,7 +14,8 @@ struct model_task {
     void *arg;
     unsigned thread;
     /* A suspension. */
-    bool left; /* has left its worker */
+    bool at_home; /* its commits run on the home loop's worker */
+    bool left;    /* has left its worker */
     bool ready;
     ex_edge edge; /* from who made it ready to who resumes it */
     pica__commit_fn commit;
@@ -24,7 +25,8 @@ struct model_task {
 
 static struct {
     pica_runtime rt;
-    pica_loop loop;
+    pica_loop loop; /* the home of all */
+    pica_loop away; /* of the workers on which tasks run */
     pica__worker worker[WORKERS]; /* a new one for each segment of a task */
     pica__fiber fiber[WORKERS];
     unsigned workers;
@@ -40,7 +42,7 @@ static pica__worker *worker_new(pica_task *current) {
     pica__worker *w = &model.worker[i];
     memset(w, 0, offsetof(pica__worker, deque));
     w->rt = &model.rt;
-    w->loop = &model.loop;
+    w->loop = &model.away;
     w->current = current;
     w->budget = 8;
     w->fiber = &model.fiber[i];
@@ -51,13 +53,16 @@ static pica__worker *worker_new(pica_task *current) {
 pica_runtime *ex_runtime(void) {
     memset(&model.rt, 0, sizeof model.rt);
     memset(&model.loop, 0, sizeof model.loop);
+    memset(&model.away, 0, sizeof model.away);
     model.workers = 0;
     model.tasks = 0;
     model.rt.workers = 1;
     model.rt.loop = &model.loop;
     model.rt.worker = worker_new(NULL);
     model.rt.phase = PICA__RUNNING;
+    model.rt.worker->loop = &model.loop;
     pica__loop_init(&model.loop, &model.rt, 0);
+    pica__loop_init(&model.away, &model.rt, 0);
     pica__list_init(&model.rt.drain.waiters);
     ex_quiet(&model.rt.visitors, sizeof model.rt.visitors);
     ex_quiet(&model.loop.objects, sizeof model.loop.objects);
@@ -78,8 +83,12 @@ bool ex_suspended(const pica_task *task) {
     return find(task)->left;
 }
 
-void ex_be_worker(void) {
-    pica__self_set(worker_new(NULL));
+void ex_be_worker(bool home) {
+    pica__worker *w = worker_new(NULL);
+    if (home) {
+        w->loop = &model.loop;
+    }
+    pica__self_set(w);
 }
 
 /* --- what replaces the scheduler --- */
@@ -89,7 +98,8 @@ static bool is_ready(void *arg) {
 }
 
 static bool has_commit(void *arg) {
-    return ((struct model_task *)arg)->commit != NULL;
+    const struct model_task *t = arg;
+    return t->commit != NULL && !t->at_home;
 }
 
 /* The way of a task off its worker, which goes on with the commit. */
@@ -106,15 +116,19 @@ void pica__leave_task(pica__worker *worker, pica__commit_fn commit, void *arg) {
     pica__self_set(worker_new(t->task));
 }
 
+static void run_commit(struct model_task *t) {
+    ex_inherit(t->thread);
+    pica__commit_fn commit = t->commit;
+    t->commit = NULL;
+    commit(pica__self(), t->commit_arg);
+}
+
 static void worker_main(void *arg) {
     struct model_task *t = arg;
     for (;;) {
         ex_wait(&t->commit, has_commit, t);
-        ex_inherit(t->thread);
-        pica__commit_fn commit = t->commit;
-        t->commit = NULL;
         pica__self_set(worker_new(NULL));
-        commit(pica__self(), t->commit_arg);
+        run_commit(t);
     }
 }
 
@@ -133,6 +147,25 @@ void pica__ready(pica_task *task) {
 void pica__ready_last(pica__worker *worker, pica_task *task) {
     (void)worker;
     pica__ready(task);
+}
+
+/* --- the home loop's worker --- */
+
+void ex_at_home(const pica_task *task) {
+    find(task)->at_home = true;
+}
+
+bool ex_home_commits(bool run) {
+    for (unsigned i = 0; i < model.tasks; i++) {
+        struct model_task *t = &model.task[i];
+        if (t->at_home && t->commit != NULL) {
+            if (run) {
+                run_commit(t);
+            }
+            return true;
+        }
+    }
+    return false;
 }
 
 /* --- tasks --- */

@@ -13,7 +13,7 @@
 #include "runtime/task.h"
 #include "tests/explore/explore.h"
 
-/* The runtime of this execution: one worker, one loop. First in setup. */
+/* The runtime of this execution, with one loop, the home of all. First in setup. */
 pica_runtime *ex_runtime(void);
 /* A task whose body is called with it running; it does not end as a task (its word stays RUNNING). */
 pica_task *ex_body(const char *name, void (*body)(void *arg), void *arg);
@@ -22,7 +22,11 @@ pica_task *ex_body(const char *name, void (*body)(void *arg), void *arg);
 pica_task *ex_task(const char *name, pica_fn fn, void *arg, bool starts);
 /* In finish: whether the task is suspended. */
 bool ex_suspended(const pica_task *task);
-/* Another model thread that runs as the runtime's worker (not on a task): loop calls. */
-void ex_be_worker(void);
+/* The caller is a worker from now on, of the home loop or of another one, and runs no task. */
+void ex_be_worker(bool home);
+/* The task's commits run on the home loop's worker (home.h); else they run on another one. */
+void ex_at_home(const pica_task *task);
+/* Whether such a commit is due; run: runs one. */
+bool ex_home_commits(bool run);
 
 #endif

@@ -1,0 +1,269 @@
+/* Scenarios over io/socket.c and socket_side.c: readiness, the use word, closing. */
+#include "io/socket.h"
+
+#include <errno.h>
+
+#include "tests/explore/home.h"
+
+static pica_runtime *rt;
+static pica_socket *sock;
+static pica_task *reader, *writer;
+static ssize_t got[2];
+static ssize_t sent;
+static unsigned writable_calls;
+
+static void begin(void) {
+    rt = ex_runtime();
+    got[0] = got[1] = sent = -1;
+    writable_calls = 0;
+}
+
+static void begin_socket(void) {
+    ex_room(1);
+    EX_CHECK(pica__socket_adopt(&sock, EX_FD, &rt->loop[0]) == 0);
+    (void)pica__socket_ref(sock); /* of the task that uses it, beside the closer's */
+    ex_quiet(&rt->sockets, sizeof rt->sockets);
+    ex_name(&sock->use, "use");
+    ex_name(&sock->rd.state, "rd");
+    ex_name(&sock->wr.state, "wr");
+    ex_name(&sock->posted, "posted");
+    ex_name(&sock->refs, "refs");
+}
+
+/* --- reading --- */
+
+static void read_one(void *arg) {
+    char byte;
+    *(ssize_t *)arg = pica_recv(sock, &byte, 1);
+    pica__socket_unref(sock); /* of begin_socket */
+}
+
+static void read_two(void *arg) {
+    (void)arg;
+    char bytes[2];
+    got[0] = pica_recv(sock, bytes, 2);
+    if (got[0] == 1) {
+        got[1] = pica_recv(sock, bytes, 2);
+    }
+    pica__socket_unref(sock);
+}
+
+static void peer(void *arg) {
+    (void)arg;
+    ex_peer_sends(1);
+}
+
+static void peer_twice(void *arg) {
+    (void)arg;
+    ex_peer_sends(1);
+    ex_peer_sends(1);
+}
+
+static void canceller(void *arg) {
+    EX_CHECK(pica_task_cancel(*(pica_task **)arg) == 1);
+}
+
+static void closer(void *arg) {
+    (void)arg;
+    ex_be_worker(false);
+    pica_socket_close(sock);
+}
+
+static void setup_read(void (*body)(void *), bool at_home) {
+    begin();
+    reader = ex_body("reader", body, &got[0]);
+    if (at_home) {
+        ex_at_home(reader);
+    }
+    ex_home(rt, 0, 0);
+    begin_socket();
+}
+
+static void setup_recv(void) {
+    setup_read(read_one, false);
+    ex_thread("peer", peer, NULL, false);
+}
+
+static void setup_recv_home(void) {
+    setup_read(read_one, true);
+    ex_thread("peer", peer, NULL, false);
+}
+
+static void finish_recv(void) {
+    EX_CHECK(got[0] == 1 && ex_unread() == 0);
+}
+
+static void setup_recv_two(void) {
+    setup_read(read_two, false);
+    ex_thread("peer", peer_twice, NULL, false);
+}
+
+static void finish_recv_two(void) {
+    EX_CHECK(got[0] + (got[1] < 0 ? 0 : got[1]) == 2 && ex_unread() == 0);
+}
+
+static void setup_recv_cancel(void) {
+    setup_recv();
+    ex_thread("canceller", canceller, &reader, false);
+}
+
+/* Cancelled means that nothing was taken. */
+static void finish_recv_cancel(void) {
+    EX_CHECK(got[0] == 1 || got[0] == PICA_ECANCELED);
+    EX_CHECK(ex_unread() == (got[0] == 1 ? 0 : 1));
+    uint32_t word = atomic_load_explicit(&reader->word, memory_order_relaxed);
+    EX_CHECK(pica__cancel_pending(word) == (got[0] == 1));
+}
+
+static void setup_recv_close(void) {
+    setup_recv();
+    ex_thread("closer", closer, NULL, false);
+}
+
+static void setup_recv_close_home(void) {
+    setup_recv_home();
+    ex_thread("closer", closer, NULL, false);
+}
+
+static void finish_close(void) {
+    EX_CHECK(got[0] == 1 || got[0] == PICA_ECLOSED);
+    EX_CHECK(ex_in_flight() == 0 && ex_fd_closed() && ex_is_freed(sock));
+}
+
+/* Somebody reads, another one tries to: one of them is told. */
+static void setup_busy(void) {
+    setup_read(read_one, false);
+    ex_thread("peer", peer_twice, NULL, false);
+    (void)pica__socket_ref(sock);
+    writer = ex_body("reader 2", read_one, &got[1]);
+}
+
+static void finish_busy(void) {
+    EX_CHECK(got[0] == 1 || got[1] == 1);
+    EX_CHECK((got[0] == 1 && got[1] == 1) || got[0] == -EBUSY || got[1] == -EBUSY);
+}
+
+/* --- writing --- */
+
+static void write_two(void *arg) {
+    (void)arg;
+    sent = pica_send(sock, "ab", 1);
+    if (sent == 1) {
+        sent = pica_send(sock, "ab", 1);
+    }
+    pica__socket_unref(sock);
+}
+
+static void peer_reads(void *arg) {
+    (void)arg;
+    ex_peer_reads(1);
+}
+
+static void setup_send(void) {
+    begin();
+    writer = ex_body("writer", write_two, NULL);
+    ex_home(rt, 0, 0);
+    begin_socket();
+    ex_thread("peer", peer_reads, NULL, false);
+}
+
+static void finish_send(void) {
+    EX_CHECK(sent == 1 && ex_in_flight() == 0);
+}
+
+static void setup_send_close(void) {
+    setup_send();
+    ex_thread("closer", closer, NULL, false);
+}
+
+static void finish_send_close(void) {
+    EX_CHECK(sent == 1 || sent == PICA_ECLOSED);
+    EX_CHECK(ex_in_flight() == 0 && ex_fd_closed() && ex_is_freed(sock));
+}
+
+/* The background callback of a writer: called once. */
+static void writable(void *arg) {
+    (void)arg;
+    writable_calls++;
+}
+
+static void asks_writable(void *arg) {
+    (void)arg;
+    ex_be_worker(false);
+    char byte = 0;
+    struct iovec one = {&byte, 1};
+    EX_CHECK(pica__socket_begin(sock, PICA__SOCKET_WRITING) == 0);
+    ssize_t n = pica__socket_sendv_begun(sock, &one, 1);
+    EX_CHECK(n == -EAGAIN || n == 1);
+    pica__socket_on_writable(sock, writable, NULL);
+    pica__socket_end(sock, PICA__SOCKET_WRITING);
+}
+
+static void setup_writable(void) {
+    begin();
+    ex_home(rt, 0, 0);
+    begin_socket();
+    ex_room(0);
+    ex_thread("writer", asks_writable, NULL, false);
+    ex_thread("peer", peer_reads, NULL, false);
+}
+
+static void finish_writable(void) {
+    EX_CHECK(writable_calls == 1);
+}
+
+/* --- the use word: a stream is released while somebody reads --- */
+
+static unsigned released;
+
+static void turn(void *arg) {
+    (void)arg;
+    if (pica__socket_read_begin(sock) == 0 && pica__socket_read_end(sock)) {
+        released++;
+    }
+}
+
+static unsigned free_at_once;
+
+static void releaser(void *arg) {
+    (void)arg;
+    free_at_once += pica__socket_read_release(sock);
+}
+
+static void setup_release(void) {
+    begin();
+    released = 0;
+    free_at_once = 0;
+    ex_home(rt, 0, 0);
+    begin_socket();
+    ex_thread("reader", turn, NULL, false);
+    ex_thread("releaser", releaser, NULL, false);
+}
+
+static void finish_release(void) {
+    EX_CHECK(released + free_at_once == 1);
+}
+
+const struct ex_scenario ex_scenarios[] = {
+    {"socket.recv", "a byte comes while a task away from the socket's home waits", setup_recv, finish_recv,
+     NULL, {3, 0}, {2, 2}, {2, 1}, NULL},
+    {"socket.recv_home", "the same at home", setup_recv_home, finish_recv, NULL, {3, 0}, {2, 2}, {2, 1},
+     NULL},
+    {"socket.recv_two", "two bytes, one after the other", setup_recv_two, finish_recv_two, NULL, {2, 0},
+     {2, 1}, {2, 1}, NULL},
+    {"socket.recv_cancel", "a byte meets a cancel: it is not lost", setup_recv_cancel, finish_recv_cancel,
+     NULL, {2, 0}, {1, 1}, {1, 1}, NULL},
+    {"socket.recv_close", "a wait meets a close: the descriptor is closed once, at the end",
+     setup_recv_close, finish_close, NULL, {1, 0}, {1, 1}, {1, 1}, NULL},
+    {"socket.recv_close_home", "the same at home", setup_recv_close_home, finish_close, NULL, {2, 0}, {1, 1},
+     {1, 1}, NULL},
+    {"socket.busy", "two readers", setup_busy, finish_busy, NULL, {1, 0}, {1, 0}, {1, 1}, NULL},
+    {"socket.send", "the kernel is full", setup_send, finish_send, NULL, {2, 0}, {2, 1}, {2, 1}, NULL},
+    {"socket.send_close", "the kernel is full, and the socket is closed", setup_send_close,
+     finish_send_close, NULL, {1, 0}, {1, 1}, {1, 1}, NULL},
+    {"socket.writable", "the background callback comes once", setup_writable, finish_writable, NULL, {3, 0},
+     {2, 1}, {2, 1}, NULL},
+    {"socket.release", "a reader's turn ends, or the release finds nobody", setup_release, finish_release,
+     NULL, {EX_ALL, 0}, {3, 1}, {3, 2}, NULL},
+};
+const unsigned ex_scenario_count = EX_COUNT(ex_scenarios);
