@@ -87,6 +87,9 @@ pica_task *pica__current(void);
  * next: it returns true if the task now waits (it called pica__wait_publish, which succeeded, and
  * linked the node), false if the task is to go on (wait->result is set). Returns wait->result. */
 int pica__suspend(pica__wait *wait, bool (*commit)(pica__wait *wait));
+/* The same for a task whose word is not RUNNING: wait is task->wait already, and a canceller may be reading
+ * that. */
+int pica__suspend_claimed(pica__wait *wait, bool (*commit)(pica__wait *wait));
 
 /* Lets others run, the current task behind them all. A cancellation stays pending. */
 void pica__yield(pica_task *self);

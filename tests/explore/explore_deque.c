@@ -50,6 +50,19 @@ static void owner(void *arg) {
     }
 }
 
+/* The ring goes round more than once while the thief sleeps. */
+static void busy_owner(void *arg) {
+    (void)arg;
+    for (unsigned i = 0; i < to_push; i++) {
+        push_one();
+        uintptr_t entry = pica__deque_take(deque);
+        if (entry != 0) {
+            got(0, entry);
+        }
+    }
+    push_one();
+}
+
 static void thief(void *arg) {
     unsigned who = (unsigned)(uintptr_t)arg;
     uintptr_t out[2];
@@ -74,7 +87,7 @@ static void setup_n(unsigned pushes, unsigned thieves) {
     for (unsigned i = 0; i <= THIEVES; i++) {
         last_taken[i] = NULL;
     }
-    ex_thread("owner", owner, NULL, false);
+    ex_thread("owner", pushes == 4 && thieves == 0 ? busy_owner : owner, NULL, false);
     for (unsigned i = 1; i <= thieves; i++) {
         ex_thread(i == 1 ? "thief 1" : "thief 2", thief, (void *)(uintptr_t)i, false);
     }
@@ -82,6 +95,11 @@ static void setup_n(unsigned pushes, unsigned thieves) {
 
 static void setup_steal(void) {
     setup_n(4, 1);
+}
+
+static void setup_sleeper(void) {
+    setup_n(4, 0);
+    ex_thread("sleeper", thief, (void *)(uintptr_t)2, false);
 }
 
 static void setup_two(void) {
@@ -141,6 +159,8 @@ static void finish_chain(void) {
 const struct ex_scenario ex_scenarios[] = {
     {"deque.steal", "owner pushes 4 and takes, a thief steals twice: all once, in order", setup_steal, finish,
      NULL, {EX_ALL, 0}, {2, 2}, {2, 2}, NULL},
+    {"deque.sleeper", "the ring goes round while a thief sleeps", setup_sleeper, finish, NULL, {EX_ALL, 0},
+     {2, 2}, {2, 2}, NULL},
     {"deque.two_thieves", "owner pushes 3 and takes, thieves steal twice and once", setup_two, finish, NULL,
      {EX_ALL, 0}, {2, 2}, {2, 2}, NULL},
     {"deque.chain", "what was stolen is stolen again", setup_chain, finish_chain, NULL,

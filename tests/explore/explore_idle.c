@@ -45,8 +45,11 @@ static void finish_inbox(void) {
 /* A timer that another thread arms: the loop does not sleep past it. */
 static pica__timer timers[2];
 
+static unsigned firings;
+
 static void fired(pica__timer *timer) {
-    (void)timer;
+    EX_CHECK(ex_time >= timer->node.when);
+    firings++;
 }
 
 static void armer(void *arg) {
@@ -63,6 +66,29 @@ static void setup_timer(void) {
     pica__timer_init(&timers[1], fired);
     EX_CHECK(pica__timer_arm(loop, &timers[1], 5000) == 0);
     ex_thread("armer", armer, NULL, false);
+}
+
+/* Time passes when all sleep: both fire, none early; one may be cancelled first. */
+static unsigned cancelled;
+
+static void disarmer(void *arg) {
+    (void)arg;
+    cancelled += pica__timer_cancel(&timers[1]);
+}
+
+static void setup_due(void) {
+    setup_timer();
+    firings = 0;
+    cancelled = 0;
+    ex_thread("disarmer", disarmer, NULL, false);
+}
+
+static bool due_time(void) {
+    return ex_time_passes(4);
+}
+
+static void finish_due(void) {
+    EX_CHECK(firings + cancelled == 2);
 }
 
 static void finish_timer(void) {
@@ -159,6 +185,8 @@ const struct ex_scenario ex_scenarios[] = {
      {3, 2}, {3, 2}, NULL},
     {"idle.timer", "a thread arms a timer, earlier than what the loop sleeps for", setup_timer, finish_timer,
      NULL, {EX_ALL, 0}, {3, 2}, {3, 2}, NULL},
+    {"idle.due", "timers fire once and not early, or are cancelled", setup_due, finish_due, due_time, {2, 0},
+     {1, 1}, {1, 1}, NULL},
     {"idle.shared", "a task for any of two workers that go to sleep", setup_shared, ex_check_asleep, NULL,
      {2, 0}, {1, 1}, {1, 1}, NULL},
     {"idle.shared_two", "two tasks, the first needs both workers", setup_shared_two, ex_check_asleep, NULL,

@@ -90,7 +90,7 @@ static void setup_complete_cancel(void) {
 
 /* A result is delivered, and the cancellation that it beat stays pending; or the task was cancelled. */
 static void finish_cancel(void) {
-    EX_CHECK(ex_in_flight() == 0);
+    EX_CHECK(ex_in_flight() == 0 && ex_succeeded() == (result == RESULT));
     EX_CHECK(result == RESULT || result == PICA_ECANCELED);
     EX_CHECK(pending() == (result == RESULT));
 }
@@ -101,7 +101,7 @@ static void setup_abort(void) {
 }
 
 static void finish_abort(void) {
-    EX_CHECK(ex_in_flight() == 0);
+    EX_CHECK(ex_in_flight() == 0 && ex_succeeded() == (result == RESULT));
     EX_CHECK(result == RESULT || result == PICA_ECLOSED);
 }
 
@@ -112,7 +112,7 @@ static void setup_abort_cancel(void) {
 }
 
 static void finish_abort_cancel(void) {
-    EX_CHECK(ex_in_flight() == 0);
+    EX_CHECK(ex_in_flight() == 0 && ex_succeeded() == (result == RESULT));
     EX_CHECK(result == RESULT || result == PICA_ECLOSED || result == PICA_ECANCELED);
     EX_CHECK(result == PICA_ECANCELED || pending());
 }

@@ -90,6 +90,18 @@ static void finish_cancelled_twice(void) {
     EX_CHECK(s->result[0] != 0 || pica__cancel_pending(word));
 }
 
+/* Nothing but the cancel ends it. */
+static void setup_cancel_only(void) {
+    begin();
+    s->a = ex_body("waiter", event_waiter, NULL);
+    ex_thread("canceller", canceller, &s->a, false);
+}
+
+static void finish_cancel_only(void) {
+    EX_CHECK(s->result[0] == PICA_ECANCELED);
+    check_word(s->a, 1, true);
+}
+
 /* The waiter frees the event once its wait is over: a set must not touch it after that. */
 static pica_event *freed_event;
 
@@ -318,7 +330,100 @@ static void finish_future_race(void) {
     EX_CHECK((s->result[1] == 0) != (s->result[2] == 0));
 }
 
+/* --- tasks --- */
+
+static int returns_five(void *arg) {
+    (void)arg;
+    s->items[0]++;
+    return 5;
+}
+
+static void joiner(void *arg) {
+    (void)arg;
+    s->result[0] = pica_await(&s->b->future, NULL);
+}
+
+/* A worker finds the start entry while another task awaits it, and perhaps runs it in place: one of them. */
+static void setup_claim(void) {
+    begin();
+    s->b = ex_task("started", returns_five, NULL, true);
+    s->a = ex_body("joiner", joiner, NULL);
+}
+
+static void finish_claim(void) {
+    EX_CHECK(s->result[0] == 5 && s->items[0] == 1);
+    check_word(s->a, 0, false);
+}
+
+/* Awaited only, so it runs in place; its awaiter is cancelled meanwhile: that reaches it, or stays pending. */
+static int in_place(void *arg) {
+    (void)arg;
+    s->items[0]++;
+    return pica_checkpoint() < 0 ? PICA_ECANCELED : 5;
+}
+
+static void setup_in_place_cancel(void) {
+    begin();
+    s->b = ex_task("in place", in_place, NULL, false);
+    s->a = ex_body("joiner", joiner, NULL);
+    ex_thread("canceller", canceller, &s->a, false);
+}
+
+static void finish_in_place_cancel(void) {
+    uint32_t word = atomic_load_explicit(&s->a->word, memory_order_relaxed);
+    EX_CHECK(pica__task_state(word) == PICA__TASK_RUNNING && word / PICA__TASK_COUNT == 1);
+    EX_CHECK(s->result[0] == PICA_ECANCELED || (s->result[0] == 5 && pica__cancel_pending(word)));
+    word = atomic_load_explicit(&s->b->word, memory_order_relaxed);
+    EX_CHECK(pica__task_state(word) == PICA__TASK_DONE);
+}
+
+/* a awaits b, which awaits the future: a cancel of a goes all the way, or comes too late. */
+static int link_of_chain(void *arg) {
+    (void)arg;
+    int rc = pica_await(s->future, NULL);
+    return rc < 0 ? rc : 5;
+}
+
+static void setup_chain(void) {
+    begin_future();
+    s->b = ex_task("b", link_of_chain, NULL, true);
+    s->a = ex_body("a", joiner, NULL);
+    ex_thread("canceller", canceller, &s->a, false);
+}
+
+static void finish_chain(void) {
+    /* Nobody completes the future, so the cancel must have come through. */
+    EX_CHECK(s->result[0] == PICA_ECANCELED);
+    EX_CHECK(pica_future_cancelled(s->future) || pica_future_done(s->future) == 0);
+    uint32_t word = atomic_load_explicit(&s->b->word, memory_order_relaxed);
+    EX_CHECK(pica__task_state(word) == PICA__TASK_DONE);
+}
+
+static void setup_chain_complete(void) {
+    setup_chain();
+    ex_thread("completer", completer, NULL, false);
+}
+
+static void finish_chain_complete(void) {
+    EX_CHECK(s->result[0] == PICA_ECANCELED || s->result[0] == 5);
+    uint32_t word = atomic_load_explicit(&s->a->word, memory_order_relaxed);
+    EX_CHECK(s->result[0] == PICA_ECANCELED || pica__cancel_pending(word) ||
+             pica_future_done(s->future));
+    word = atomic_load_explicit(&s->b->word, memory_order_relaxed);
+    EX_CHECK(pica__task_state(word) == PICA__TASK_DONE);
+}
+
 const struct ex_scenario ex_scenarios[] = {
+    {"wait.cancel_only", "only a cancel ends the wait", setup_cancel_only, finish_cancel_only, NULL,
+     {EX_ALL, 0}, {3, 2}, {3, 2}, NULL},
+    {"wait.claim", "a start entry and an await: the task runs once", setup_claim, finish_claim, NULL,
+     {2, 0}, {1, 1}, {2, 1}, NULL},
+    {"wait.in_place_cancel", "a cancel of the awaiter of a task that runs in place", setup_in_place_cancel,
+     finish_in_place_cancel, NULL, {3, 0}, {2, 1}, {2, 1}, NULL},
+    {"wait.chain", "a cancel along two awaits", setup_chain, finish_chain, NULL, {2, 0}, {1, 1}, {1, 1},
+     NULL},
+    {"wait.chain_complete", "the same, while the last one completes", setup_chain_complete,
+     finish_chain_complete, NULL, {1, 0}, {1, 0}, {1, 1}, NULL},
     {"wait.event", "a wait and a set: woken once, with what was written before", setup_event, finish_event,
      NULL, {EX_ALL, 0}, {3, 2}, {3, 2}, NULL},
     {"wait.event_cancel", "a wait, a set and a cancel: one of them ends it", setup_event_cancel,

@@ -35,6 +35,7 @@ static struct {
     unsigned first, last; /* of those that were not delivered */
     unsigned spontaneous;
     int result;
+    unsigned succeeded;
     int readable, room;
     bool closed;
 } home;
@@ -88,6 +89,7 @@ static void kernel_main(void *arg) {
             complete(o, -ECANCELED, false);
         } else if (!o->cancelled || ex_choose(2) == 0) {
             home.spontaneous -= home.spontaneous != 0;
+            home.succeeded++;
             complete(o, home.result, false);
         } else {
             complete(o, -ECANCELED, false);
@@ -219,6 +221,10 @@ unsigned ex_in_flight(void) {
         n += home.operation[i].op != NULL;
     }
     return n;
+}
+
+unsigned ex_succeeded(void) {
+    return home.succeeded;
 }
 
 bool ex_fd_closed(void) {

@@ -19,6 +19,7 @@ void ex_peer_sends(int n);
 void ex_peer_reads(int n);
 /* In finish. */
 unsigned ex_in_flight(void);
+unsigned ex_succeeded(void); /* operations that are no polls */
 bool ex_fd_closed(void);
 int ex_unread(void);
 /* In setup: bytes that can be sent before the kernel is full. */

@@ -6,7 +6,7 @@
 #include "runtime/worker.h"
 #include "tests/explore/model.h"
 
-enum { TASKS = 4, WORKERS = 24 };
+enum { TASKS = 4, WORKERS = 24, STACK_BELOW = 64 * 1024 };
 
 struct model_task {
     pica_task *task;
@@ -46,6 +46,8 @@ static pica__worker *worker_new(pica_task *current) {
     w->current = current;
     w->budget = 8;
     w->fiber = &model.fiber[i];
+    w->fiber->stack.lo = (char *)__builtin_frame_address(0) - STACK_BELOW; /* room for one in place */
+    w->fiber->stack.hi = w->fiber->stack.lo + STACK_BELOW + 1024;
     w->alone = true;
     return w;
 }
@@ -66,6 +68,8 @@ pica_runtime *ex_runtime(void) {
     pica__list_init(&model.rt.drain.waiters);
     ex_quiet(&model.rt.visitors, sizeof model.rt.visitors);
     ex_quiet(&model.loop.objects, sizeof model.loop.objects);
+    ex_quiet(&model.loop.registry.created, 2 * sizeof model.loop.registry.created); /* and ended */
+    ex_quiet(&model.rt.drain_mark, sizeof model.rt.drain_mark);
     ex_quiet(&model.worker, sizeof model.worker); /* statistics */
     return &model.rt;
 }
@@ -105,6 +109,7 @@ static bool has_commit(void *arg) {
 /* The way of a task off its worker, which goes on with the commit. */
 void pica__leave_task(pica__worker *worker, pica__commit_fn commit, void *arg) {
     struct model_task *t = find(worker->current);
+    t->thread = ex_self(); /* perhaps its awaiter's, in place */
     t->left = true;
     t->ready = false;
     t->worker = worker;
