@@ -39,7 +39,7 @@ void pica__idle_notify(pica_runtime *rt) {
         return;
     }
     pica__idle *idle = &rt->idle;
-    /* Partner of the fences in pica__idle_enter and pica__idle_end_search: either we see a sleeper
+    /* Partner of the fence in pica__idle_enter, which stands behind the end of a search, too: either we see a sleeper
      * and no searcher and wake one, or whoever just went to sleep or stopped searching sees our
      * work. */
     atomic_thread_fence(memory_order_seq_cst);
@@ -75,7 +75,8 @@ bool pica__idle_begin_search(pica_runtime *rt) {
 bool pica__idle_end_search(pica_runtime *rt) {
     uint32_t old = atomic_fetch_sub_explicit(&rt->idle.searching, 1, memory_order_seq_cst);
     PICA__CHECK(old > 0);
-    atomic_thread_fence(memory_order_seq_cst);
+    /* No fence: who goes to sleep has one in pica__idle_enter, who found something and was the last one in
+     * pica__idle_notify; nobody looks at anything before. */
     return old == 1;
 }
 

@@ -138,10 +138,19 @@ static void setup_shared_from_two(void) {
 
 /* --- work behind a busy worker --- */
 
+/* What was written before a task was made runnable is seen by it. */
+static unsigned data[3];
+
+static void reads_data(void *arg) {
+    EX_CHECK(*(unsigned *)arg == 1);
+}
+
 /* Two tasks are created, and their creator computes until both have run. */
 static void spawns_two(void *arg) {
     (void)arg;
+    data[1] = 1;
     pica__ready_unstarted(two, false);
+    data[2] = 1;
     pica__ready_unstarted(three, false);
     ex_wait(two, ex_has_run, two);
     ex_wait(three, ex_has_run, three);
@@ -150,14 +159,16 @@ static void spawns_two(void *arg) {
 static void setup_spawn(void) {
     (void)ex_workers(2);
     one = ex_work("one", spawns_two, NULL, false);
-    two = ex_work("two", NULL, NULL, true);
-    three = ex_work("three", NULL, NULL, true);
+    data[1] = data[2] = 0;
+    two = ex_work("two", reads_data, &data[1], true);
+    three = ex_work("three", reads_data, &data[2], true);
     ex_thread("outsider", outsider, one, false);
 }
 
 /* One is woken, which lies in the LIFO slot, and its waker computes on: somebody who watches takes it. */
 static void wakes_one(void *arg) {
     (void)arg;
+    data[1] = 1;
     pica__ready(two);
     ex_wait(two, ex_has_run, two);
 }
@@ -165,7 +176,8 @@ static void wakes_one(void *arg) {
 static void setup_stuck(void) {
     (void)ex_workers(2);
     one = ex_work("one", wakes_one, NULL, false);
-    two = ex_work("two", NULL, NULL, false);
+    data[1] = 0;
+    two = ex_work("two", reads_data, &data[1], false);
     ex_thread("outsider", outsider, one, false);
 }
 
@@ -188,7 +200,7 @@ const struct ex_scenario ex_scenarios[] = {
     {"idle.due", "timers fire once and not early, or are cancelled", setup_due, finish_due, due_time, {2, 0},
      {1, 1}, {1, 1}, NULL},
     {"idle.shared", "a task for any of two workers that go to sleep", setup_shared, ex_check_asleep, NULL,
-     {2, 0}, {1, 1}, {1, 1}, NULL},
+     {2, 0}, {2, 1}, {2, 1}, NULL},
     {"idle.shared_two", "two tasks, the first needs both workers", setup_shared_two, ex_check_asleep, NULL,
      {2, 0}, {1, 1}, {1, 1}, NULL},
     {"idle.shared_from_two", "the same, from two threads", setup_shared_from_two, ex_check_asleep, NULL,

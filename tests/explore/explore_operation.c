@@ -23,6 +23,16 @@ static void waiter(void *arg) {
     ex_free(op, sizeof *op);
 }
 
+/* No cancellation ends it. */
+static void shielded_waiter(void *arg) {
+    (void)arg;
+    pica__operation_init(operation, task, op);
+    operation->shielded = true;
+    result = pica__operation_wait(operation);
+    ex_free(operation, sizeof *operation);
+    ex_free(op, sizeof *op);
+}
+
 /* The same for one that others may abort. */
 static void known_waiter(void *arg) {
     (void)arg;
@@ -95,6 +105,15 @@ static void finish_cancel(void) {
     EX_CHECK(pending() == (result == RESULT));
 }
 
+static void setup_shielded(void) {
+    setup_with(shielded_waiter, 1);
+    ex_thread("canceller", canceller, NULL, false);
+}
+
+static void finish_shielded(void) {
+    EX_CHECK(result == RESULT && pending() && ex_in_flight() == 0);
+}
+
 static void setup_abort(void) {
     setup_with(known_waiter, 1);
     ex_thread("aborter", aborter, NULL, false);
@@ -124,6 +143,8 @@ const struct ex_scenario ex_scenarios[] = {
      finish_cancel, NULL, {3, 0}, {2, 1}, {2, 1}, NULL},
     {"operation.complete_cancel", "completion meets cancel", setup_complete_cancel, finish_cancel, NULL,
      {3, 0}, {2, 1}, {2, 1}, NULL},
+    {"operation.shielded", "a cancel does not end it", setup_shielded, finish_shielded, NULL, {3, 0}, {2, 1},
+     {2, 1}, NULL},
     {"operation.abort", "completion meets the end of the object", setup_abort, finish_abort, NULL, {3, 0},
      {2, 1}, {2, 1}, NULL},
     {"operation.abort_cancel", "all three", setup_abort_cancel, finish_abort_cancel, NULL, {2, 0}, {1, 1},

@@ -35,8 +35,16 @@ static void check_word(pica_task *task, unsigned requests, bool told) {
     EX_CHECK(requests == 0 || pica__cancel_pending(word) == !told);
 }
 
+/* What was written before a cancel is seen by the task that learns of it. */
+static int cancel_data;
+
 static void canceller(void *arg) {
     EX_CHECK(pica_task_cancel(*(pica_task **)arg) == 1);
+}
+
+static void telling_canceller(void *arg) {
+    cancel_data = 1;
+    canceller(arg);
 }
 
 /* --- event: publish, fire and cancel --- */
@@ -45,6 +53,19 @@ static void event_waiter(void *arg) {
     (void)arg;
     s->result[0] = pica_event_wait(&s->event);
     if (s->result[0] == 0) {
+        EX_CHECK(s->data == 1);
+    }
+}
+
+static void told_waiter(void *arg) {
+    (void)arg;
+    s->result[0] = pica_event_wait(&s->event);
+    EX_CHECK(cancel_data == 1);
+}
+
+static void looker(void *arg) {
+    (void)arg;
+    if (pica_event_is_set(&s->event)) {
         EX_CHECK(s->data == 1);
     }
 }
@@ -59,6 +80,46 @@ static void setup_event(void) {
     begin();
     s->a = ex_body("waiter", event_waiter, NULL);
     ex_thread("setter", event_setter, NULL, false);
+}
+
+static void setup_event_look(void) {
+    setup_event();
+    ex_thread("looker", looker, NULL, false);
+}
+
+/* Clear, look for work, wait: no set is missed, also one that found the flag set. */
+static _Atomic unsigned work;
+
+static void event_server(void *arg) {
+    (void)arg;
+    unsigned seen = 0;
+    while (seen != 2) {
+        EX_CHECK(pica_event_wait(&s->event) == 0);
+        pica_event_clear(&s->event);
+        seen = atomic_load_explicit(&work, memory_order_relaxed);
+    }
+    s->result[0] = 1;
+}
+
+static void event_client(void *arg) {
+    (void)arg;
+    atomic_store_explicit(&work, 1, memory_order_relaxed);
+    pica_event_set(&s->event);
+    atomic_store_explicit(&work, 2, memory_order_relaxed);
+    pica_event_set(&s->event);
+}
+
+static void setup_event_clear(void) {
+    begin();
+    atomic_init(&work, 0);
+    ex_name(&work, "work");
+    ex_name(&s->event, "event");
+    s->a = ex_body("server", event_server, NULL);
+    ex_thread("client", event_client, NULL, false);
+}
+
+static void finish_event_clear(void) {
+    EX_CHECK(s->result[0] == 1);
 }
 
 static void finish_event(void) {
@@ -93,8 +154,9 @@ static void finish_cancelled_twice(void) {
 /* Nothing but the cancel ends it. */
 static void setup_cancel_only(void) {
     begin();
-    s->a = ex_body("waiter", event_waiter, NULL);
-    ex_thread("canceller", canceller, &s->a, false);
+    cancel_data = 0;
+    s->a = ex_body("waiter", told_waiter, NULL);
+    ex_thread("canceller", telling_canceller, &s->a, false);
 }
 
 static void finish_cancel_only(void) {
@@ -122,6 +184,78 @@ static void setup_event_free(void) {
     pica_event_init(freed_event);
     s->a = ex_body("waiter", event_freer, NULL);
     ex_thread("setter", freed_setter, NULL, false);
+}
+
+/* --- the protocol of wait.h itself, with a node that is freed as soon as the wait is over --- */
+
+struct node {
+    pica__wait wait;
+    bool linked; /* under node_lock */
+};
+
+static struct node *node;
+static struct node *waiting; /* under node_lock */
+static pica__lock_t node_lock;
+
+static bool node_commit(pica__wait *wait) {
+    pica__lock(&node_lock);
+    bool waits = pica__wait_publish(wait);
+    if (waits) {
+        waiting = node;
+        node->linked = true;
+    }
+    pica__unlock(&node_lock);
+    return waits;
+}
+
+static bool node_withdraw(pica__wait *wait) {
+    struct node *n = (struct node *)(void *)wait;
+    pica__lock(&node_lock);
+    bool linked = n->linked;
+    n->linked = false;
+    waiting = linked ? NULL : waiting;
+    pica__unlock(&node_lock);
+    return linked;
+}
+
+static const struct pica__wait_ops node_ops = {"node", node_withdraw};
+
+static void node_waiter(void *arg) {
+    (void)arg;
+    node = ex_alloc(sizeof *node);
+    node->wait = (pica__wait){&node_ops, s->a, NULL, 0};
+    node->linked = false;
+    s->result[0] = pica__suspend(&node->wait, node_commit);
+    ex_free(node, sizeof *node);
+}
+
+static void node_firer(void *arg) {
+    (void)arg;
+    pica__lock(&node_lock);
+    struct node *n = waiting;
+    if (n != NULL) {
+        n->linked = false;
+        waiting = NULL;
+    }
+    pica__unlock(&node_lock);
+    if (n != NULL) {
+        pica__wait_fire(&n->wait, 7);
+    }
+}
+
+static void setup_node(void) {
+    begin();
+    waiting = NULL;
+    pica__lock_init(&node_lock);
+    ex_name(&node_lock, "node lock");
+    s->a = ex_body("waiter", node_waiter, NULL);
+    ex_thread("firer", node_firer, NULL, false);
+    ex_thread("canceller", canceller, &s->a, false);
+}
+
+static void finish_node(void) {
+    EX_CHECK(s->result[0] == 7 || s->result[0] == PICA_ECANCELED);
+    check_word(s->a, 1, s->result[0] == PICA_ECANCELED);
 }
 
 /* --- lock: hand-over and cancel --- */
@@ -414,6 +548,12 @@ static void finish_chain_complete(void) {
 }
 
 const struct ex_scenario ex_scenarios[] = {
+    {"wait.node", "publish, fire and cancel of a node that is freed at once", setup_node, finish_node, NULL,
+     {3, 0}, {2, 1}, {2, 1}, NULL},
+    {"wait.event_look", "one waits, one looks", setup_event_look, finish_event, NULL, {EX_ALL, 0}, {2, 1},
+     {2, 1}, NULL},
+    {"wait.event_clear", "clear, look, wait", setup_event_clear, finish_event_clear, NULL, {3, 0}, {2, 2},
+     {2, 2}, NULL},
     {"wait.cancel_only", "only a cancel ends the wait", setup_cancel_only, finish_cancel_only, NULL,
      {EX_ALL, 0}, {3, 2}, {3, 2}, NULL},
     {"wait.claim", "a start entry and an await: the task runs once", setup_claim, finish_claim, NULL,
