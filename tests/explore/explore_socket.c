@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "io/listener.h"
 #include "tests/explore/home.h"
 
 static pica_runtime *rt;
@@ -244,7 +245,76 @@ static void finish_release(void) {
     EX_CHECK(released + free_at_once == 1);
 }
 
+/* --- a listener: every connection is somebody's, also one that comes when it ends --- */
+
+enum { CONNECTION = 100 };
+
+static unsigned accepted_count, stopped_count;
+
+static void accepted(void *arg, int fd) {
+    (void)arg;
+    EX_CHECK(fd == CONNECTION && stopped_count == 0);
+    accepted_count++;
+}
+
+static void stopped(void *arg) {
+    (void)arg;
+    EX_CHECK(stopped_count++ == 0);
+}
+
+static void stopper(void *arg) {
+    (void)arg;
+    ex_be_worker(false);
+    pica__listener_stop(sock, stopped, NULL);
+}
+
+static void rescuer(void *arg) {
+    (void)arg;
+    ex_be_worker(false);
+    pica__loop_rescue(&rt->loop[0]);
+}
+
+static void begin_listener(unsigned connections) {
+    begin();
+    accepted_count = 0;
+    stopped_count = 0;
+    ex_home(rt, connections, CONNECTION);
+    begin_socket();
+    ex_be_worker(true); /* as it is started on the home loop */
+    struct pica__listener_use use_as = {.accepted = accepted, .shared = true};
+    EX_CHECK(pica__listener_start(sock, &use_as, NULL) == 0);
+}
+
+static void setup_accept(void) {
+    begin_listener(2);
+}
+
+static void finish_accept(void) {
+    EX_CHECK(accepted_count == 2 && stopped_count == 0 && ex_in_flight() == 1); /* it goes on */
+}
+
+static void setup_accept_stop(void) {
+    begin_listener(1);
+    ex_thread("stopper", stopper, NULL, false);
+}
+
+static void setup_accept_rescue(void) {
+    begin_listener(0);
+    ex_thread("stopper", stopper, NULL, false);
+    ex_thread("rescuer", rescuer, NULL, false);
+}
+
+static void finish_accept_stop(void) {
+    EX_CHECK(accepted_count == ex_succeeded() && stopped_count == 1 && ex_in_flight() == 0);
+}
+
 const struct ex_scenario ex_scenarios[] = {
+    {"socket.accept", "a listener arms its accept again", setup_accept, finish_accept, NULL, {2, 0}, {1, 1},
+     {1, 1}, NULL},
+    {"socket.accept_stop", "a connection comes while the listener ends", setup_accept_stop,
+     finish_accept_stop, NULL, {2, 0}, {1, 1}, {1, 1}, NULL},
+    {"socket.accept_rescue", "another worker looks at it while it ends", setup_accept_rescue,
+     finish_accept_stop, NULL, {2, 0}, {2, 1}, {2, 1}, NULL},
     {"socket.recv", "a byte comes while a task away from the socket's home waits", setup_recv, finish_recv,
      NULL, {3, 0}, {2, 2}, {2, 1}, NULL},
     {"socket.recv_home", "the same at home", setup_recv_home, finish_recv, NULL, {3, 0}, {2, 2}, {2, 1},

@@ -80,6 +80,17 @@ static bool kernel_has_work(void *arg) {
     return completable() != NULL;
 }
 
+/* A multishot accept may end with any connection, also one that comes after the cancel. */
+static void kernel_accepts(struct operation *o) {
+    if (o->cancelled && ex_choose(2) == 0) {
+        complete(o, -ECANCELED, false);
+        return;
+    }
+    home.spontaneous -= home.spontaneous != 0;
+    home.succeeded++;
+    complete(o, home.result, !o->cancelled && ex_choose(2) == 0);
+}
+
 static void kernel_main(void *arg) {
     (void)arg;
     for (;;) {
@@ -87,6 +98,8 @@ static void kernel_main(void *arg) {
         struct operation *o = completable();
         if (o->op->kind == PICA__OP_POLL) {
             complete(o, -ECANCELED, false);
+        } else if (o->op->kind == PICA__OP_ACCEPT) {
+            kernel_accepts(o);
         } else if (!o->cancelled || ex_choose(2) == 0) {
             home.spontaneous -= home.spontaneous != 0;
             home.succeeded++;
@@ -272,6 +285,14 @@ int pica__sys_close(int fd) {
     }
     home.closed = true;
     return 0;
+}
+
+int pica__sys_accept4(int fd, struct sockaddr *address, unsigned *length, int flags) {
+    (void)address;
+    (void)length;
+    (void)flags;
+    use(fd);
+    return -EAGAIN;
 }
 
 int pica__sys_setsockopt(int fd, int level, int name, const void *value, unsigned length) {
