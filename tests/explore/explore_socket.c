@@ -216,11 +216,17 @@ static void finish_writable(void) {
 /* --- the use word: a stream is released while somebody reads --- */
 
 static unsigned released;
+static unsigned *of_stream; /* plain: the reader's in its turn, then of whoever ends the stream */
 
 static void turn(void *arg) {
     (void)arg;
-    if (pica__socket_read_begin(sock) == 0 && pica__socket_read_end(sock)) {
+    if (pica__socket_read_begin(sock) != 0) {
+        return;
+    }
+    of_stream[0]++;
+    if (pica__socket_read_end(sock)) {
         released++;
+        ex_free(of_stream, 2 * sizeof *of_stream);
     }
 }
 
@@ -228,13 +234,18 @@ static unsigned free_at_once;
 
 static void releaser(void *arg) {
     (void)arg;
-    free_at_once += pica__socket_read_release(sock);
+    of_stream[1]++; /* a writer's, up to the release */
+    if (pica__socket_read_release(sock)) {
+        free_at_once++;
+        ex_free(of_stream, 2 * sizeof *of_stream);
+    }
 }
 
 static void setup_release(void) {
     begin();
     released = 0;
     free_at_once = 0;
+    of_stream = ex_alloc(2 * sizeof *of_stream);
     ex_home(rt, 0, 0);
     begin_socket();
     ex_thread("reader", turn, NULL, false);

@@ -19,12 +19,24 @@ static struct shared {
     int items[3];
 } * s;
 
-static void begin(void) {
-    (void)ex_runtime();
+static void begin_shared(void) {
     s = ex_alloc(sizeof *s);
     pica_event_init(&s->event);
     pica_lock_init(&s->lock);
     pica_queue_init(&s->queue, 0);
+}
+
+static void begin(void) {
+    (void)ex_runtime();
+    begin_shared();
+}
+
+/* Whoever still looks at a wait that is over is found: what lay below is overwritten. */
+static __attribute__((noinline)) void scribble(void) {
+    uint64_t volatile area[128];
+    for (unsigned i = 0; i < EX_COUNT(area); i++) {
+        area[i] = 0;
+    }
 }
 
 /* The word at the end: RUNNING; a cancellation that was not told is pending. */
@@ -162,6 +174,27 @@ static void setup_cancel_only(void) {
 static void finish_cancel_only(void) {
     EX_CHECK(s->result[0] == PICA_ECANCELED);
     check_word(s->a, 1, true);
+}
+
+/* A task that only asks. */
+static void asker(void *arg) {
+    (void)arg;
+    s->result[0] = pica_checkpoint();
+    if (s->result[0] == PICA_ECANCELED) {
+        EX_CHECK(cancel_data == 1);
+    }
+}
+
+static void setup_checkpoint(void) {
+    begin();
+    cancel_data = 0;
+    s->a = ex_body("asker", asker, NULL);
+    ex_thread("canceller", telling_canceller, &s->a, false);
+}
+
+static void finish_checkpoint(void) {
+    EX_CHECK(s->result[0] == 0 || s->result[0] == PICA_ECANCELED);
+    check_word(s->a, 1, s->result[0] == PICA_ECANCELED);
 }
 
 /* The waiter frees the event once its wait is over: a set must not touch it after that. */
@@ -475,18 +508,43 @@ static int returns_five(void *arg) {
 static void joiner(void *arg) {
     (void)arg;
     s->result[0] = pica_await(&s->b->future, NULL);
+    scribble();
+}
+
+/* Lets go of the task; whoever is last frees it. */
+static void unref_joiner(void *arg) {
+    joiner(arg);
+    pica_task_unref(s->b);
 }
 
 /* A worker finds the start entry while another task awaits it, and perhaps runs it in place: one of them. */
 static void setup_claim(void) {
     begin();
     s->b = ex_task("started", returns_five, NULL, true);
-    s->a = ex_body("joiner", joiner, NULL);
+    s->a = ex_body("joiner", unref_joiner, NULL);
 }
 
 static void finish_claim(void) {
-    EX_CHECK(s->result[0] == 5 && s->items[0] == 1);
+    EX_CHECK(s->result[0] == 5 && s->items[0] == 1 && ex_is_freed(s->b));
     check_word(s->a, 0, false);
+}
+
+/* One waits until it is the only task that is left: the end of the other is not missed. */
+static int drains(void *arg) {
+    (void)arg;
+    return pica_wait_all_tasks(0);
+}
+
+static void setup_drain(void) {
+    (void)ex_counting_runtime();
+    begin_shared();
+    s->a = ex_task("drainer", drains, NULL, true);
+    s->b = ex_task("other", returns_five, NULL, true);
+}
+
+static void finish_drain(void) {
+    EX_CHECK(pica_future_result(&s->a->future, NULL) == 0);
+    EX_CHECK(pica_future_result(&s->b->future, NULL) == 5);
 }
 
 /* Awaited only, so it runs in place; its awaiter is cancelled meanwhile: that reaches it, or stays pending. */
@@ -556,6 +614,10 @@ const struct ex_scenario ex_scenarios[] = {
      {2, 2}, NULL},
     {"wait.cancel_only", "only a cancel ends the wait", setup_cancel_only, finish_cancel_only, NULL,
      {EX_ALL, 0}, {3, 2}, {3, 2}, NULL},
+    {"wait.checkpoint", "a cancel and a task that asks", setup_checkpoint, finish_checkpoint, NULL,
+     {EX_ALL, 0}, {3, 2}, {3, 2}, NULL},
+    {"wait.drain", "a task waits for the end of all others", setup_drain, finish_drain, NULL, {3, 0},
+     {2, 2}, {2, 2}, NULL},
     {"wait.claim", "a start entry and an await: the task runs once", setup_claim, finish_claim, NULL,
      {2, 0}, {1, 1}, {2, 1}, NULL},
     {"wait.in_place_cancel", "a cancel of the awaiter of a task that runs in place", setup_in_place_cancel,

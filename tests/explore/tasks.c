@@ -52,7 +52,7 @@ static pica__worker *worker_new(pica_task *current) {
     return w;
 }
 
-pica_runtime *ex_runtime(void) {
+static pica_runtime *runtime_new(bool counts) {
     memset(&model.rt, 0, sizeof model.rt);
     memset(&model.loop, 0, sizeof model.loop);
     memset(&model.away, 0, sizeof model.away);
@@ -68,10 +68,20 @@ pica_runtime *ex_runtime(void) {
     pica__list_init(&model.rt.drain.waiters);
     ex_quiet(&model.rt.visitors, sizeof model.rt.visitors);
     ex_quiet(&model.loop.objects, sizeof model.loop.objects);
-    ex_quiet(&model.loop.registry.created, 2 * sizeof model.loop.registry.created); /* and ended */
-    ex_quiet(&model.rt.drain_mark, sizeof model.rt.drain_mark);
+    if (!counts) {
+        ex_quiet(&model.loop.registry.created, 2 * sizeof model.loop.registry.created); /* and ended */
+        ex_quiet(&model.rt.drain_mark, sizeof model.rt.drain_mark);
+    }
     ex_quiet(&model.worker, sizeof model.worker); /* statistics */
     return &model.rt;
+}
+
+pica_runtime *ex_runtime(void) {
+    return runtime_new(false);
+}
+
+pica_runtime *ex_counting_runtime(void) {
+    return runtime_new(true);
 }
 
 static struct model_task *find(const pica_task *task) {

@@ -15,6 +15,8 @@
 
 /* The runtime of this execution, with one loop, the home of all. First in setup. */
 pica_runtime *ex_runtime(void);
+/* The same where it matters how its tasks are counted. */
+pica_runtime *ex_counting_runtime(void);
 /* A task whose body is called with it running; it does not end as a task (its word stays RUNNING). */
 pica_task *ex_body(const char *name, void (*body)(void *arg), void *arg);
 /* A whole task, created, claimed and ended by the library. The caller has a reference. `starters` model
