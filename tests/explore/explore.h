@@ -85,6 +85,8 @@ void ex_inherit(unsigned thread);
 void *ex_alloc(size_t size);
 void ex_free(void *memory, size_t size);
 bool ex_is_freed(const void *memory);
+/* As if the caller wrote there. */
+void ex_touch(const void *memory, size_t size);
 
 /* What pica__now says; 0 at the beginning of the program, set by scenarios. */
 extern int64_t ex_time;

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "io/listener.h"
+#include "runtime/base/sys_message.h"
 #include "tests/explore/home.h"
 
 static pica_runtime *rt;
@@ -144,13 +145,37 @@ static void finish_busy(void) {
     EX_CHECK((got[0] == 1 && got[1] == 1) || got[0] == -EBUSY || got[1] == -EBUSY);
 }
 
+/* One that keeps the rules of an accept: it takes READY back when it found nothing. */
+static void take_two(void *arg) {
+    (void)arg;
+    char byte;
+    unsigned n = 0;
+    while (n < 2) {
+        uint32_t seen = atomic_load_explicit(&sock->rd.state, memory_order_acquire);
+        if ((seen & PICA__SIDE_READY) != 0 && pica__sys_recv(EX_FD, &byte, 1, 0) == 1) {
+            n++;
+            continue;
+        }
+        pica__socket_clear_readable(sock, seen);
+        EX_CHECK(pica__socket_wait_readable(sock) == 0);
+    }
+    got[0] = 2;
+}
+
+static void setup_clear(void) {
+    setup_read(take_two, false);
+    ex_thread("peer", peer_twice, NULL, false);
+}
+
+static void finish_clear(void) {
+    EX_CHECK(got[0] == 2 && ex_unread() == 0);
+}
+
 /* --- writing --- */
 
-static void write_two(void *arg) {
+static void write_three(void *arg) {
     (void)arg;
-    sent = pica_send(sock, "ab", 1);
-    if (sent == 1) {
-        sent = pica_send(sock, "ab", 1);
+    for (unsigned i = 0; i < 3 && (sent = pica_send(sock, "a", 1)) == 1; i++) {
     }
     pica__socket_unref(sock);
 }
@@ -160,12 +185,18 @@ static void peer_reads(void *arg) {
     ex_peer_reads(1);
 }
 
+static void peer_reads_twice(void *arg) {
+    (void)arg;
+    ex_peer_reads(1);
+    ex_peer_reads(1);
+}
+
 static void setup_send(void) {
     begin();
-    writer = ex_body("writer", write_two, NULL);
+    writer = ex_body("writer", write_three, NULL);
     ex_home(rt, 0, 0);
     begin_socket();
-    ex_thread("peer", peer_reads, NULL, false);
+    ex_thread("peer", peer_reads_twice, NULL, false);
 }
 
 static void finish_send(void) {
@@ -331,6 +362,8 @@ const struct ex_scenario ex_scenarios[] = {
     {"socket.recv_home", "the same at home", setup_recv_home, finish_recv, NULL, {3, 0}, {2, 2}, {2, 1},
      NULL},
     {"socket.recv_two", "two bytes, one after the other", setup_recv_two, finish_recv_two, NULL, {2, 0},
+     {2, 1}, {2, 1}, NULL},
+    {"socket.clear", "two bytes, and readiness that is taken back", setup_clear, finish_clear, NULL, {2, 0},
      {2, 1}, {2, 1}, NULL},
     {"socket.recv_cancel", "a byte meets a cancel: it is not lost", setup_recv_cancel, finish_recv_cancel,
      NULL, {2, 0}, {1, 1}, {1, 1}, NULL},

@@ -126,6 +126,10 @@ void ex_free(void *memory, size_t size) {
     ex_access(memory, size, EX_WRITES | EX_FREES);
 }
 
+void ex_touch(const void *memory, size_t size) {
+    ex_access(memory, size, EX_WRITES);
+}
+
 bool ex_is_freed(const void *memory) {
     return granule_of((uintptr_t)memory >> 3)->freed;
 }
