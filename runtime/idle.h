@@ -32,6 +32,11 @@
  * that wakes alone and gets stuck at once is seen too, an idle process does not wake, and a steady
  * trickle of work pays for one more wake in each tenth of a second, not in each request.
  *
+ * The fences order all this. That the counters are changed with seq_cst is more than is needed, and costs
+ * nothing where a change is a locked instruction. The loops of worker.c are run against this protocol in
+ * every order, within a bound, by tests/explore/explore_idle.c; what is stronger than that needs is listed
+ * in tests/explore/survivors.txt.
+ *
  * Lock: idle.lock guards the list; nothing is taken under it.
  */
 #ifndef PICA__RUNTIME_IDLE_H

@@ -33,6 +33,10 @@
  * or publishes and links. It may not touch the node after that.
  *
  * Lock order: object lock, then nothing. The word is changed under object locks, never the reverse.
+ *
+ * Several of these orders do the same work: a change acquires the word, and so does the task when it has
+ * resumed. tests/explore (explore_wait.c, explore_sync.c) runs them in every order within a bound; survivors.txt
+ * there says which are doubled, and by what.
  */
 #ifndef PICA__RUNTIME_WAIT_H
 #define PICA__RUNTIME_WAIT_H
