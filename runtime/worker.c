@@ -129,7 +129,7 @@ static void run_work(pica__worker *worker, pica__work *work) {
 static bool run_shared(pica__worker *worker) {
     pica__work *work = pica__shared_pop(worker->rt);
     if (work == NULL) {
-        if (PICA__LIKELY(!pica__may_starve(worker->rt))) {
+        if (PICA__LIKELY(!pica__may_starve(worker->rt)) || !pica__starved_can_run(worker)) {
             return false;
         }
         stop_searching(worker, true);

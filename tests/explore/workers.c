@@ -114,7 +114,9 @@ static void worker_init(unsigned i) {
     model.loop[i].engine = &model.engine[i].engine;
     ex_quiet(&w->steps, sizeof w->steps);
     ex_quiet(&w->stats, sizeof w->stats);
-    ex_quiet(&w->doze, sizeof w->doze);
+    if (model.rt.config.max_stacks == 0) {
+        ex_quiet(&w->doze, sizeof w->doze);
+    }
     ex_quiet(&model.loop[i].ready_count, sizeof model.loop[i].ready_count);
 }
 
@@ -133,11 +135,12 @@ static void names(unsigned i) {
     ex_name(&model.worker[i].lifo, lifos[i]);
 }
 
-pica_runtime *ex_workers(unsigned n) {
+static pica_runtime *workers_new(unsigned n, size_t max_stacks) {
     memset(&model.rt, 0, sizeof model.rt);
     model.works = 0;
     model.passed = 0;
     model.rt.workers = n;
+    model.rt.config.max_stacks = max_stacks;
     model.rt.loop = model.loop;
     model.rt.worker = model.worker;
     model.rt.phase = PICA__RUNNING;
@@ -146,7 +149,9 @@ pica_runtime *ex_workers(unsigned n) {
     /* These do not change here, or only say how long to go on watching. */
     ex_quiet(&model.rt.phase, sizeof model.rt.phase);
     ex_quiet(&model.rt.visitors, sizeof model.rt.visitors);
-    ex_quiet(&model.rt.starved.count, sizeof model.rt.starved.count);
+    if (max_stacks == 0) {
+        ex_quiet(&model.rt.starved.count, sizeof model.rt.starved.count);
+    }
     ex_quiet(&model.rt.idle.steps, sizeof model.rt.idle.steps);
     ex_quiet(&model.rt.idle.active, sizeof model.rt.idle.active);
     ex_quiet(&model.rt.idle.looked, sizeof model.rt.idle.looked);
@@ -163,6 +168,14 @@ pica_runtime *ex_workers(unsigned n) {
                   &model.worker[i], true);
     }
     return &model.rt;
+}
+
+pica_runtime *ex_workers(unsigned n) {
+    return workers_new(n, 0);
+}
+
+pica_runtime *ex_workers_on_stacks(unsigned n, size_t max_stacks) {
+    return workers_new(n, max_stacks);
 }
 
 /* --- work --- */
@@ -204,8 +217,19 @@ bool ex_has_begun(void *task) {
 void pica__run_entry(pica__worker *worker, uintptr_t entry) {
     pica_task *task = pica__entry_task(entry);
     struct model_work *m = find(task);
-    if ((entry & PICA__ENTRY_START) != 0 && !pica__task_claim(task)) {
-        return;
+    pica__fiber *fiber = NULL;
+    if ((entry & PICA__ENTRY_START) != 0) {
+        if (model.rt.config.max_stacks != 0) {
+            if (!pica__worker_stand(worker)) {
+                pica__starved_put(worker, task);
+                return;
+            }
+            fiber = worker->standing;
+            worker->standing = NULL;
+        }
+        if (!pica__task_claim(task)) {
+            ex_fail("a task is started twice");
+        }
     }
     worker->current = task;
     ex_event(task);
@@ -219,6 +243,11 @@ void pica__run_entry(pica__worker *worker, uintptr_t entry) {
     ex_event(task);
     m->ended++;
     worker->current = NULL;
+    if (fiber != NULL && worker->standing == NULL) {
+        worker->standing = fiber;
+    } else if (fiber != NULL) {
+        pica__fiber_free(worker, fiber);
+    }
 }
 
 void ex_check_asleep(void) {

@@ -12,6 +12,8 @@
 
 /* The runtime of this execution, with n workers. First in setup. */
 pica_runtime *ex_workers(unsigned n);
+/* The same with a limit on stacks. The scenario defines pica__worker_stand and pica__fiber_free. */
+pica_runtime *ex_workers_on_stacks(unsigned n, size_t max_stacks);
 /* A task: run(arg) is called once, on the worker that comes to it, which is busy until it returns. unstarted:
  * it is for pica__ready_unstarted, else for pica__ready. */
 pica_task *ex_work(const char *name, void (*run)(void *arg), void *arg, bool unstarted);
