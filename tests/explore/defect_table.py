@@ -138,9 +138,6 @@ DEFECTS = [
      [("        if (PICA__LIKELY(!pica__may_starve(worker->rt)) || !pica__starved_can_run(worker)) {",
        "        if (PICA__LIKELY(!pica__may_starve(worker->rt))) {")],
      "aether issue 1517 (idle workers that never rest)", ["stacks"]),
-    ("a stack that comes back wakes nobody", "runtime/starved.c",
-     [("    if (any_starved(rt)) {\n        pica__idle_notify(rt);\n    }\n", "")],
-     "", ["stacks"]),
     ("a worker sleeps with a stack that others miss", "runtime/starved.c",
      [("    if (rt->config.max_stacks != 0 || any_starved(rt)) {\n        give_standing_back(worker);",
        "    if (any_starved(rt)) {\n        give_standing_back(worker);")],
@@ -267,8 +264,10 @@ DEFECTS = [
      [("    if (!job->queued) {\n        return false;\n    }\n    job->queued = false;\n    pica__list_remove",
        "    if (!job->queued) {\n        return true;\n    }\n    job->queued = false;\n    pica__list_remove")],
      "rio RUSTSEC-2020-0021 (memory goes while it is used)", ["executor"]),
-    ("a pool that closes leaves its queue alone", "runtime/executor.c",
-     [("    refuse_queued(ex, PICA_ECLOSED);\n", "")],
+    ("a pool that closes leaves its idle threads asleep", "runtime/executor.c",
+     [("        idler = idle_pop(ex);\n        pica__unlock(&ex->lock);\n        if (idler != NULL) {\n"
+       "            idler_wake(idler);\n        }\n",
+       "        idler = idle_pop(ex);\n        pica__unlock(&ex->lock);\n")],
      "", ["executor"]),
     # --- sockets ---
     ("a wait does not look at readiness again", "io/socket_side.c",
