@@ -76,6 +76,27 @@ static void setup_two(void) {
     ex_thread("outsider", outsider_two, NULL, false);
 }
 
+/* A worker gives a stack back and computes on, until the task that misses it has run on the other one. */
+static void gives_back(void *arg) {
+    (void)arg;
+    pica__fiber_free(pica__self(), &fiber);
+    ex_wait(two, ex_has_run, two);
+}
+
+static void outsider_busy(void *arg) {
+    (void)arg;
+    pica__ready(one);
+    outsider(two);
+}
+
+static void setup_back(void) {
+    begin(2);
+    stacks.free = STACKS - 1;
+    one = ex_work("one", gives_back, NULL, false);
+    two = ex_work("two", NULL, NULL, true);
+    ex_thread("outsider", outsider_busy, NULL, false);
+}
+
 /* All have run, and the stack lies with nobody who sleeps. */
 static void finish(void) {
     ex_check_asleep();
@@ -86,7 +107,9 @@ static void finish(void) {
 const struct ex_scenario ex_scenarios[] = {
     {"stacks.alone", "two tasks, one stack, one worker", setup_alone, finish, NULL, {2, 0}, {1, 1}, {1, 1},
      NULL},
-    {"stacks.two", "two tasks, one stack, two workers", setup_two, finish, NULL, {2, 0}, {1, 1}, {1, 1},
+    {"stacks.back", "a stack comes back from one that computes on", setup_back, finish, NULL, {1, 0}, {1, 1},
+     {1, 1}, NULL},
+    {"stacks.two", "two tasks, one stack, two workers", setup_two, finish, NULL, {1, 0}, {1, 1}, {1, 1},
      NULL},
 };
 const unsigned ex_scenario_count = EX_COUNT(ex_scenarios);
