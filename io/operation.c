@@ -25,7 +25,8 @@ enum { NEW, IDLE, ENDED, ASKED, CANCELLING, DONE };
 static void ask(pica__operation *w) {
     uint32_t state = atomic_load_explicit(&w->state, memory_order_relaxed);
     while (state == NEW || state == IDLE) {
-        if (atomic_compare_exchange_weak(&w->state, &state, state == NEW ? ENDED : ASKED)) {
+        if (atomic_compare_exchange_weak_explicit(&w->state, &state, state == NEW ? ENDED : ASKED,
+                                                  memory_order_acq_rel, memory_order_relaxed)) {
             if (state == IDLE) {
                 pica__call_soon(w->loop, &w->cancel);
             }
@@ -66,7 +67,9 @@ static void op_cancel_at_owner(pica__call *call) {
         return;
     }
     uint32_t expected = ASKED;
-    if (!atomic_compare_exchange_strong(&w->state, &expected, CANCELLING)) {
+    /* Acquire on failure: the result is a thread's of a pool. */
+    if (!atomic_compare_exchange_strong_explicit(&w->state, &expected, CANCELLING, memory_order_acq_rel,
+                                                 memory_order_acquire)) {
         pica__wait_fire(&w->wait, result_of(w, w->result, true));
     } else if (pool == NULL) {
         pica__engine_cancel(w->loop->engine, w->op);
@@ -77,7 +80,7 @@ static void op_complete(pica__op *op, int result, bool more) {
     pica__operation *w = op->owner;
     (void)more;
     w->result = result;
-    uint32_t old = atomic_exchange(&w->state, DONE);
+    uint32_t old = atomic_exchange_explicit(&w->state, DONE, memory_order_acq_rel);
     if (old != ASKED) {
         pica__wait_fire(&w->wait, result_of(w, result, old == CANCELLING));
     }
@@ -117,7 +120,8 @@ static bool op_commit(pica__wait *wait) {
         return false;
     }
     uint32_t expected = NEW;
-    if (!atomic_compare_exchange_strong(&w->state, &expected, IDLE)) {
+    if (!atomic_compare_exchange_strong_explicit(&w->state, &expected, IDLE, memory_order_acq_rel,
+                                                 memory_order_acquire)) {
         pica__wait_fire(wait, result_of(w, PICA_ECANCELED, true));
         return true;
     }

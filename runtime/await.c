@@ -97,7 +97,7 @@ static void in_place_return(pica__wait *wait) {
             return;
         }
     }
-    (void)pica__suspend(wait, in_place_commit);
+    (void)pica__suspend_claimed(wait, in_place_commit);
 }
 
 /* Whether the stack has room for another task, which may expect half of a stack. */

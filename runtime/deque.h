@@ -10,6 +10,11 @@
  * Indices are 64 bits and never wrap: a thief that sleeps for any length of time cannot find the
  * same head with other entries behind it.
  *
+ * Orders. tail's release and its acquire by thieves hand the contents over. What head's acquire and release
+ * add is only that a thief's reading of a slot cannot see what is written there after it took the
+ * entry (load buffering: RC11 excludes it anyhow, C11 and ARM do not); on x86 they cost nothing. Each is
+ * weakened in turn by tests/explore/weaken; what it does not notice is explained in survivors.txt there.
+ *
  * Entries are task pointers; the lowest bit marks a start entry (task.h). Plain C11, no system call,
  * so that a model checker compiles this file.
  */

@@ -40,7 +40,7 @@ void pica__idle_notify(pica_runtime *rt) {
         return;
     }
     pica__idle *idle = &rt->idle;
-    /* Partner of the fences in pica__idle_enter and pica__idle_end_search: either we see a sleeper
+    /* Partner of the fence in pica__idle_enter, which stands behind the end of a search, too: either we see a sleeper
      * and no searcher and wake one, or whoever just went to sleep or stopped searching sees our
      * work. */
     atomic_thread_fence(memory_order_seq_cst);
@@ -76,12 +76,16 @@ bool pica__idle_begin_search(pica_runtime *rt) {
 bool pica__idle_end_search(pica_runtime *rt) {
     uint32_t old = atomic_fetch_sub_explicit(&rt->idle.searching, 1, memory_order_seq_cst);
     PICA__CHECK(old > 0);
-    atomic_thread_fence(memory_order_seq_cst);
+    /* No fence: who goes to sleep has one in pica__idle_enter, who found something and was the last one in
+     * pica__idle_notify; nobody looks at anything before. */
     return old == 1;
 }
 
 void pica__idle_enter(pica__worker *worker) {
     pica__idle *idle = &worker->rt->idle;
+    /* Before the list: who takes us off it counts us as a searcher and must not find us AWAKE, or we would
+     * sleep through it, and be counted for ever. Ordered by the lock. */
+    atomic_store_explicit(&worker->sleep, PICA__SLEEPING, memory_order_relaxed);
     if (worker->rt->workers > 1) {
         pica__lock(&idle->lock);
         pica__list_push_front(&idle->sleepers, &worker->idle_link);
@@ -89,7 +93,6 @@ void pica__idle_enter(pica__worker *worker) {
         atomic_fetch_add_explicit(&idle->sleeping, 1, memory_order_seq_cst);
         pica__unlock(&idle->lock);
     }
-    atomic_store_explicit(&worker->sleep, PICA__SLEEPING, memory_order_relaxed);
     /* Store before load: what follows looks at the queues once more. */
     atomic_thread_fence(memory_order_seq_cst);
 }

@@ -16,9 +16,10 @@
  *    number, and the number of searchers (workers that are awake without work of their own).
  *        producer: push; fence; if nobody searches and somebody sleeps: take a sleeper off the list,
  *                  count it as a searcher, wake it
- *        searcher: looks everywhere; before it sleeps it leaves the searchers, and the one that
- *                  leaves last looks once more. One that finds work and was the last searcher wakes
- *                  the next: the producers that saw it searching relied on it.
+ *        searcher: looks everywhere; before it sleeps it leaves the searchers and looks once more, and is
+ *                  one again if there is something. One that finds work leaves them before it runs it
+ *                  and, if it was the last, wakes the next: the producers that saw it searching relied
+ *                  on it.
  *    At most half of the workers search, so that a short queue is not attacked by all.
  *
  * What was rejected: waking a worker for each push (a wake costs more than running the task here);
@@ -30,6 +31,11 @@
  * a while after the last step; later, who wakes and finds that nobody watches wakes a watcher. So a worker
  * that wakes alone and gets stuck at once is seen too, an idle process does not wake, and a steady
  * trickle of work pays for one more wake in each tenth of a second, not in each request.
+ *
+ * The fences order all this. That the counters are changed with seq_cst is more than is needed, and costs
+ * nothing where a change is a locked instruction. The loops of worker.c are run against this protocol in
+ * every order, within a bound, by tests/explore/explore_idle.c; what is stronger than that needs is listed
+ * in tests/explore/survivors.txt.
  *
  * Lock: idle.lock guards the list; nothing is taken under it.
  */
@@ -79,7 +85,7 @@ bool pica__idle_begin_search(struct pica_runtime *rt);
 /* True if the caller was the last searcher. */
 bool pica__idle_end_search(struct pica_runtime *rt);
 
-/* Enters the list and publishes SLEEPING, with the full fence behind it. */
+/* Publishes SLEEPING and enters the list, with the full fence behind both. */
 void pica__idle_enter(struct pica__worker *worker);
 /* Back from sleep. Returns true if somebody took the worker off the list to search. */
 bool pica__idle_leave(struct pica__worker *worker);

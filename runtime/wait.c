@@ -41,19 +41,27 @@ PICA__TSAN_APART static int resumed(pica__wait *wait) {
     return wait->result;
 }
 
-PICA__NO_TSAN int pica__suspend(pica__wait *wait, bool (*commit)(pica__wait *wait)) {
-    pica__worker *worker = pica__self();
+PICA__NO_TSAN static inline int suspend(pica__worker *worker, pica__wait *wait,
+                                        bool (*commit)(pica__wait *wait)) {
     pica_task *task = wait->task;
     struct suspension suspension = {wait, commit};
     pica__task_serial_end(task);
     void *context = pica__tsan_enter(worker->tsan);
-    task->waits++;
-    task->wait = wait;
     task->fiber = worker->fiber;
     pica__leave_task(worker, suspend_commit, &suspension);
     pica__tsan_leave(context);
     pica__task_serial_begin(task);
     return resumed(wait);
+}
+
+PICA__NO_TSAN int pica__suspend(pica__wait *wait, bool (*commit)(pica__wait *wait)) {
+    wait->task->waits++;
+    wait->task->wait = wait;
+    return suspend(pica__self(), wait, commit);
+}
+
+PICA__NO_TSAN int pica__suspend_claimed(pica__wait *wait, bool (*commit)(pica__wait *wait)) {
+    return suspend(pica__self(), wait, commit);
 }
 
 bool pica__wait_publish(pica__wait *wait) {

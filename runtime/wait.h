@@ -33,6 +33,10 @@
  * or publishes and links. It may not touch the node after that.
  *
  * Lock order: object lock, then nothing. The word is changed under object locks, never the reverse.
+ *
+ * Several of these orders do the same work: a change acquires the word, and so does the task when it has
+ * resumed. tests/explore (explore_wait.c, explore_sync.c) runs them in every order within a bound; survivors.txt
+ * there says which are doubled, and by what.
  */
 #ifndef PICA__RUNTIME_WAIT_H
 #define PICA__RUNTIME_WAIT_H
@@ -87,6 +91,9 @@ pica_task *pica__current(void);
  * next: it returns true if the task now waits (it called pica__wait_publish, which succeeded, and
  * linked the node), false if the task is to go on (wait->result is set). Returns wait->result. */
 int pica__suspend(pica__wait *wait, bool (*commit)(pica__wait *wait));
+/* The same for a task whose word is not RUNNING: wait is task->wait already, and a canceller may be reading
+ * that. */
+int pica__suspend_claimed(pica__wait *wait, bool (*commit)(pica__wait *wait));
 
 /* Lets others run, the current task behind them all. A cancellation stays pending. */
 void pica__yield(pica_task *self);

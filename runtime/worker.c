@@ -91,7 +91,21 @@ PICA__NO_TSAN char *pica__worker_scratch(pica__worker *worker) {
 
 /* --- running --- */
 
+/* The worker has found something to do (found), or gives up searching. Before what it found is run, which may
+ * take long: as long as it is counted, nobody is woken for anything else. */
+static inline void stop_searching(pica__worker *worker, bool found) {
+    if (PICA__LIKELY(!worker->searching)) {
+        return;
+    }
+    worker->searching = false;
+    if (pica__idle_end_search(worker->rt) && found) {
+        /* The last searcher: producers relied on it, so somebody else must come for the rest. */
+        pica__idle_notify(worker->rt);
+    }
+}
+
 static void run_work(pica__worker *worker, pica__work *work) {
+    stop_searching(worker, true);
     switch (work->kind) {
         case PICA__WORK_CALL:
         case PICA__WORK_USER: {
@@ -116,7 +130,11 @@ static void run_work(pica__worker *worker, pica__work *work) {
 static bool run_shared(pica__worker *worker) {
     pica__work *work = pica__shared_pop(worker->rt);
     if (work == NULL) {
-        return pica__may_starve(worker->rt) && pica__starved_run(worker);
+        if (PICA__LIKELY(!pica__may_starve(worker->rt)) || !pica__starved_can_run(worker)) {
+            return false;
+        }
+        stop_searching(worker, true);
+        return pica__starved_run(worker);
     }
     run_work(worker, work);
     return true;
@@ -143,6 +161,7 @@ static bool run_tasks(pica__worker *worker) {
     uintptr_t entry;
     while ((entry = pica__worker_pick(worker)) != 0) {
         any = true;
+        stop_searching(worker, true);
         pica__run_entry(worker, entry);
     }
     return any;
@@ -242,18 +261,6 @@ static uintptr_t steal_from_stuck(pica__worker *worker) {
         }
     }
     return entry;
-}
-
-/* The worker has found something to do (found), or gives up searching. */
-static void stop_searching(pica__worker *worker, bool found) {
-    if (!worker->searching) {
-        return;
-    }
-    worker->searching = false;
-    if (pica__idle_end_search(worker->rt) && found) {
-        /* The last searcher: producers relied on it, so somebody else must come for the rest. */
-        pica__idle_notify(worker->rt);
-    }
 }
 
 /* Looks for work outside; runs one piece of it. */
@@ -372,6 +379,7 @@ static bool look_is_due(pica_runtime *rt, int delivered) {
 
 static void park(pica__worker *worker) {
     pica_runtime *rt = worker->rt;
+    bool searched = worker->searching;
     stop_searching(worker, false);
     if (pica__may_starve(rt)) {
         pica__starved_release(worker);
@@ -379,7 +387,9 @@ static void park(pica__worker *worker) {
     pica__idle_enter(worker);
     bool doze = pica__may_starve(rt);
     if (anything(worker) || (doze && pica__starved_doze(worker))) {
-        if (pica__idle_leave(worker)) {
+        /* Who put it there may have relied on the search that we had not given up yet, also for what it put
+         * there besides: so we search on. */
+        if (pica__idle_leave(worker) || (searched && pica__idle_begin_search(rt))) {
             worker->searching = true;
         }
         return;
@@ -412,6 +422,7 @@ static void park(pica__worker *worker) {
         worker->budget = TURN_STEPS;
         uintptr_t entry = steal_from_stuck(worker);
         if (entry != 0) {
+            stop_searching(worker, true);
             pica__run_entry(worker, entry);
         }
     }

@@ -158,7 +158,7 @@ void pica__worker_age_newest(pica__worker *worker);
 /* Adds to a counter that only its owner writes: a relaxed load and a relaxed store, never a locked
  * instruction. Compilers make three instructions of that; on x86-64 one does the same. */
 static inline void pica__count(_Atomic uint64_t *counter, uint64_t n) {
-#if defined(__x86_64__) && !PICA__TSAN
+#if defined(__x86_64__) && !PICA__TSAN && !PICA__MODEL
     __asm__ inline("addq %1, %0" : "+m"(*(uint64_t *)(void *)counter) : "er"(n) : "cc");
 #else
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,

@@ -1,8 +1,9 @@
 /*
  * What the rest of the tree needs from the compiler, under one spelling for gcc and clang.
  *
- * PICA__TSAN and PICA__ASAN are always defined, to 1 or 0, so that a misspelt name is caught by
- * -Wundef instead of quietly meaning "off".
+ * PICA__TSAN, PICA__ASAN and PICA__MODEL are always defined, to 1 or 0, so that a misspelt name is
+ * caught by -Wundef instead of quietly meaning "off". (The explorer in tests/ has code instrumented for
+ * itself, and defines PICA__TSAN to 0.)
  */
 #ifndef PICA__RUNTIME_BASE_COMPILER_H
 #define PICA__RUNTIME_BASE_COMPILER_H
@@ -25,7 +26,7 @@
     ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 #if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
+#if __has_feature(thread_sanitizer) && !defined(PICA__TSAN)
 #define PICA__TSAN 1
 #endif
 #if __has_feature(address_sanitizer)
@@ -43,6 +44,10 @@
 #endif
 #ifndef PICA__ASAN
 #define PICA__ASAN 0
+#endif
+/* 1 where a model checker compiles the file: no assembly in place of an atomic operation then. */
+#ifndef PICA__MODEL
+#define PICA__MODEL 0
 #endif
 
 #endif

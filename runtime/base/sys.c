@@ -34,7 +34,7 @@ PICA__NOINLINE ssize_t pica__sys_write(int fd, const void *buf, size_t n) {
     return long_result(write(fd, buf, n));
 }
 
-#if PICA__TSAN || PICA__ASAN
+#if PICA__TSAN || PICA__ASAN || PICA__MODEL
 /* Where the sanitizers see them: see sys_message.h. */
 PICA__NOINLINE ssize_t pica__sys_recv(int fd, void *buf, size_t n, int flags) {
     return long_result(recv(fd, buf, n, flags));

@@ -24,7 +24,7 @@ PICA__NOINLINE int pica__sys_epoll_ctl(int epoll, int operation, int fd, uint32_
     return result(epoll_ctl(epoll, operation, fd, &event));
 }
 
-#if PICA__TSAN || PICA__ASAN
+#if PICA__TSAN || PICA__ASAN || PICA__MODEL
 PICA__NOINLINE int pica__sys_epoll_wait_ns(int epoll, struct epoll_event *events, int max, int64_t left) {
     int64_t time[2] = {left / 1000000000, left % 1000000000};
     return result((int)syscall(PICA__SYS_EPOLL_PWAIT2, epoll, events, max, time, NULL, 8));

@@ -17,7 +17,7 @@ int pica__sys_epoll_create(void);
 int pica__sys_epoll_ctl(int epoll, int operation, int fd, uint32_t events, uint64_t data);
 /* Waits for at most `left` nanoseconds, -ENOSYS before Linux 5.11; for milliseconds, 0 or more, or without limit
  * (-1). */
-#if PICA__TSAN || PICA__ASAN
+#if PICA__TSAN || PICA__ASAN || PICA__MODEL
 int pica__sys_epoll_wait_ns(int epoll, struct epoll_event *events, int max, int64_t left);
 int pica__sys_epoll_wait(int epoll, struct epoll_event *events, int max, int milliseconds);
 #else

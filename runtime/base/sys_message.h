@@ -20,7 +20,7 @@ struct mmsghdr;
 struct msghdr;
 struct sockaddr;
 
-#if PICA__TSAN || PICA__ASAN
+#if PICA__TSAN || PICA__ASAN || PICA__MODEL
 
 /* The sanitizers must see what is read and written. */
 ssize_t pica__sys_recv(int fd, void *buf, size_t n, int flags);

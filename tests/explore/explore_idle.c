@@ -1,0 +1,213 @@
+/* Scenarios over the idle protocol: the library's own worker loops go to sleep while work comes. */
+#include "runtime/worker.h"
+#include "tests/explore/workers.h"
+
+static pica_task *one, *two, *three;
+static pica__call call;
+static unsigned calls;
+static pica_loop *loop;
+
+/* --- one worker: nothing that is addressed to it is missed --- */
+
+static void outsider(void *arg) {
+    pica__ready(arg);
+}
+
+static void setup_alone(void) {
+    (void)ex_workers(1);
+    one = ex_work("one", NULL, NULL, false);
+    ex_thread("outsider", outsider, one, false);
+}
+
+static void run_call(pica__call *c) {
+    EX_CHECK(c == &call);
+    calls++;
+}
+
+static void poster(void *arg) {
+    (void)arg;
+    pica__call_soon(loop, &call);
+}
+
+static void setup_inbox(void) {
+    pica_runtime *rt = ex_workers(1);
+    loop = &rt->loop[0];
+    calls = 0;
+    pica__call_init(&call, run_call);
+    ex_thread("poster", poster, NULL, false);
+}
+
+static void finish_inbox(void) {
+    EX_CHECK(calls == 1);
+    ex_check_asleep();
+}
+
+/* A timer that another thread arms: the loop does not sleep past it. */
+static pica__timer timers[2];
+
+static unsigned firings;
+
+static void fired(pica__timer *timer) {
+    EX_CHECK(ex_time >= timer->node.when);
+    firings++;
+}
+
+static void armer(void *arg) {
+    (void)arg;
+    pica__timer_init(&timers[0], fired);
+    EX_CHECK(pica__timer_arm(loop, &timers[0], 1000) == 0);
+}
+
+static void setup_timer(void) {
+    pica_runtime *rt = ex_workers(1);
+    loop = &rt->loop[0];
+    ex_name(&loop->timers.earliest, "earliest");
+    ex_name(&loop->timers.lock, "timers lock");
+    pica__timer_init(&timers[1], fired);
+    EX_CHECK(pica__timer_arm(loop, &timers[1], 5000) == 0);
+    ex_thread("armer", armer, NULL, false);
+}
+
+/* Time passes when all sleep: both fire, none early; one may be cancelled first. */
+static unsigned cancelled;
+
+static void disarmer(void *arg) {
+    (void)arg;
+    cancelled += pica__timer_cancel(&timers[1]);
+}
+
+static void setup_due(void) {
+    setup_timer();
+    firings = 0;
+    cancelled = 0;
+    ex_thread("disarmer", disarmer, NULL, false);
+}
+
+static bool due_time(void) {
+    return ex_time_passes(4);
+}
+
+static void finish_due(void) {
+    EX_CHECK(firings + cancelled == 2);
+}
+
+static void finish_timer(void) {
+    EX_CHECK(ex_deadline(0) == 1000);
+}
+
+/* --- two workers: work for anybody does not lie while one sleeps --- */
+
+static void outsider_two(void *arg) {
+    (void)arg;
+    pica__ready(one);
+    pica__ready(two);
+}
+
+static void until_two_ran(void *arg) {
+    (void)arg;
+    ex_wait(two, ex_has_run, two);
+}
+
+static void setup_shared(void) {
+    (void)ex_workers(2);
+    one = ex_work("one", NULL, NULL, false);
+    ex_thread("outsider", outsider, one, false);
+}
+
+/* The first that is run needs the second to be run by the other worker. */
+static void setup_shared_two(void) {
+    (void)ex_workers(2);
+    one = ex_work("one", until_two_ran, NULL, false);
+    two = ex_work("two", NULL, NULL, false);
+    ex_thread("outsider", outsider_two, NULL, false);
+}
+
+/* The same from two threads. */
+static void until_other_began(void *arg) {
+    pica_task *other = *(pica_task **)arg;
+    ex_wait(other, ex_has_begun, other);
+}
+
+static void setup_shared_from_two(void) {
+    (void)ex_workers(2);
+    one = ex_work("one", until_other_began, &two, false);
+    two = ex_work("two", until_other_began, &one, false);
+    ex_thread("outsider", outsider, one, false);
+    ex_thread("outsider 2", outsider, two, false);
+}
+
+/* --- work behind a busy worker --- */
+
+/* What was written before a task was made runnable is seen by it. */
+static unsigned data[3];
+
+static void reads_data(void *arg) {
+    EX_CHECK(*(unsigned *)arg == 1);
+}
+
+/* Two tasks are created, and their creator computes until both have run. */
+static void spawns_two(void *arg) {
+    (void)arg;
+    data[1] = 1;
+    pica__ready_unstarted(two, false);
+    data[2] = 1;
+    pica__ready_unstarted(three, false);
+    ex_wait(two, ex_has_run, two);
+    ex_wait(three, ex_has_run, three);
+}
+
+static void setup_spawn(void) {
+    (void)ex_workers(2);
+    one = ex_work("one", spawns_two, NULL, false);
+    data[1] = data[2] = 0;
+    two = ex_work("two", reads_data, &data[1], true);
+    three = ex_work("three", reads_data, &data[2], true);
+    ex_thread("outsider", outsider, one, false);
+}
+
+/* One is woken, which lies in the LIFO slot, and its waker computes on: somebody who watches takes it. */
+static void wakes_one(void *arg) {
+    (void)arg;
+    data[1] = 1;
+    pica__ready(two);
+    ex_wait(two, ex_has_run, two);
+}
+
+static void setup_stuck(void) {
+    (void)ex_workers(2);
+    one = ex_work("one", wakes_one, NULL, false);
+    data[1] = 0;
+    two = ex_work("two", reads_data, &data[1], false);
+    ex_thread("outsider", outsider, one, false);
+}
+
+/* Without work the watch ends after a while; with work behind a stuck worker a few looks are enough. */
+static bool idle_time(void) {
+    return ex_time_passes(6);
+}
+
+static void finish_ran(void) {
+    EX_CHECK(ex_has_run(one) && ex_has_run(two));
+}
+
+const struct ex_scenario ex_scenarios[] = {
+    {"idle.alone", "a thread gives a task to a worker that goes to sleep", setup_alone, ex_check_asleep,
+     NULL, {EX_ALL, 0}, {3, 2}, {3, 2}, NULL},
+    {"idle.inbox", "a thread calls a loop that goes to sleep", setup_inbox, finish_inbox, NULL, {EX_ALL, 0},
+     {3, 2}, {3, 2}, NULL},
+    {"idle.timer", "a thread arms a timer, earlier than what the loop sleeps for", setup_timer, finish_timer,
+     NULL, {EX_ALL, 0}, {3, 2}, {3, 2}, NULL},
+    {"idle.due", "timers fire once and not early, or are cancelled", setup_due, finish_due, due_time, {2, 0},
+     {1, 1}, {1, 1}, NULL},
+    {"idle.shared", "a task for any of two workers that go to sleep", setup_shared, ex_check_asleep, NULL,
+     {2, 0}, {2, 1}, {2, 1}, NULL},
+    {"idle.shared_two", "two tasks, the first needs both workers", setup_shared_two, ex_check_asleep, NULL,
+     {2, 0}, {1, 1}, {1, 1}, NULL},
+    {"idle.shared_from_two", "the same, from two threads", setup_shared_from_two, ex_check_asleep, NULL,
+     {1, 0}, {1, 1}, {1, 1}, NULL},
+    {"idle.spawn", "two tasks created by one that computes on", setup_spawn, finish_ran, idle_time,
+     {1, 0}, {1, 1}, {1, 1}, NULL},
+    {"idle.stuck", "a task woken by one that computes on", setup_stuck, finish_ran, idle_time,
+     {1, 0}, {1, 1}, {1, 1}, NULL},
+};
+const unsigned ex_scenario_count = EX_COUNT(ex_scenarios);
