@@ -32,6 +32,7 @@
 #include "runtime/base/lock.h"
 #include "runtime/base/log.h"
 #include "runtime/base/park.h"
+#include "runtime/base/thread.h"
 #include "runtime/rt.h"
 #include "runtime/task.h"
 #include "runtime/wait.h"
@@ -89,7 +90,7 @@ static void join_ended(pica_executor *ex) {
     ex->has_ended = false;
     pica__unlock(&ex->lock);
     if (has_ended) {
-        (void)pthread_join(ended, NULL);
+        pica__thread_join(ended);
     }
 }
 
@@ -186,13 +187,13 @@ static void thread_leave(pica_executor *ex) {
     pthread_t before = ex->ended;
     bool last = ex->refs == 1;
     ex->has_ended = !last;
-    ex->ended = pthread_self();
+    ex->ended = pica__thread_self();
     settle(ex, 1);
     if (has_before) {
-        (void)pthread_join(before, NULL);
+        pica__thread_join(before);
     }
     if (last) {
-        (void)pthread_detach(pthread_self());
+        pica__thread_detach(pica__thread_self());
     }
 }
 
@@ -200,7 +201,6 @@ static void *thread_main(void *arg) {
     pica_executor *ex = arg;
     struct idler self = {.woken = 0};
     pica__job *job;
-    (void)pthread_setname_np(pthread_self(), "pica-pool");
     while ((job = next_job(ex, &self)) != NULL) {
         job->run(job);
         if (forked(ex)) {
@@ -248,9 +248,9 @@ static int thread_create(pica_executor *ex) {
     (void)pthread_attr_setstacksize(&attr, THREAD_STACK > least ? THREAD_STACK : least);
     attr_block_signals(&attr);
     attr_unbind(&attr);
-    rc = pthread_create(&thread, &attr, thread_main, ex);
+    rc = pica__thread_create(&thread, &attr, thread_main, ex, "pica-pool");
     (void)pthread_attr_destroy(&attr);
-    return -rc;
+    return rc;
 }
 
 /* Starts the thread whose place was reserved, with its reference. Out of line, since the C library's errno

@@ -19,6 +19,7 @@
 #include "runtime/base/env.h"
 #include "runtime/base/list.h"
 #include "runtime/base/lock.h"
+#include "runtime/base/sim/sim.h"
 #include "runtime/base/stack.h"
 #include "runtime/executor.h"
 #include "runtime/idle.h"
@@ -118,6 +119,9 @@ static inline bool pica__visit(pica_runtime *rt) {
     pica__worker *worker = pica__self();
     if (PICA__LIKELY(worker != NULL && worker->rt == rt)) {
         return false;
+    }
+    if (pica__simulated()) {
+        pica__sim_check_thread();
     }
     atomic_fetch_add_explicit(&rt->visitors, 1, memory_order_relaxed);
     return true;

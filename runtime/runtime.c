@@ -13,6 +13,8 @@
 #include "runtime/base/overflow.h"
 #include "runtime/base/park.h"
 #include "runtime/base/relax.h"
+#include "runtime/base/sim/sim.h"
+#include "runtime/base/thread.h"
 #include "runtime/handle.h"
 #include "runtime/signal.h"
 #include "runtime/slow.h"
@@ -187,8 +189,9 @@ static int worker_init(pica_runtime *rt, unsigned i) {
     w->index = i;
     w->fifo = rt->config.fifo;
     w->alone = rt->workers == 1;
-    w->debug_migrate = rt->config.debug_migrate;
-    w->debug_shuffle = rt->config.debug_shuffle;
+    /* Both are where a simulation looks, so that it costs nothing else. */
+    w->debug_migrate = rt->config.debug_migrate || pica__simulated();
+    w->debug_shuffle = rt->config.debug_shuffle || pica__simulated();
     pica__random_init(&w->random, rt->config.seed + i * UINT64_C(0x9e3779b97f4a7c15));
     pica__deque_init(&w->deque);
     pica__stack_cache_init(&w->stacks, rt->stacks);
@@ -238,7 +241,7 @@ static void threads_join(pica_runtime *rt, unsigned started) {
         return;
     }
     for (unsigned i = 0; i < started; i++) {
-        pthread_join(rt->worker[i].thread, NULL);
+        pica__thread_join(rt->worker[i].thread);
     }
 }
 
@@ -253,18 +256,15 @@ static int threads_start(pica_runtime *rt, bool hosted) {
         return rc;
     }
     while (started < rt->workers && rc == 0) {
-        rc = -pthread_create(&rt->worker[started].thread, NULL, pica__worker_main,
-                             &rt->worker[started]);
-        if (rc == 0) {
-            char name[16] = "pica-w";
-            unsigned n = started % 10000;
-            name[6] = (char)('0' + n / 1000);
-            name[7] = (char)('0' + n / 100 % 10);
-            name[8] = (char)('0' + n / 10 % 10);
-            name[9] = (char)('0' + n % 10);
-            (void)pthread_setname_np(rt->worker[started].thread, name);
-            started++;
-        }
+        char name[16] = "pica-w";
+        unsigned n = started % 10000;
+        name[6] = (char)('0' + n / 1000);
+        name[7] = (char)('0' + n / 100 % 10);
+        name[8] = (char)('0' + n / 10 % 10);
+        name[9] = (char)('0' + n % 10);
+        rc = pica__thread_create(&rt->worker[started].thread, NULL, pica__worker_main,
+                                 &rt->worker[started], name);
+        started += rc == 0;
     }
     wait_for_stopped(rt, started);
     int error = atomic_load_explicit(&rt->start_error, memory_order_acquire);
@@ -293,6 +293,10 @@ static int runtime_new(pica_runtime **out, const struct pica_runtime_options *op
     }
     if (rc < 0) {
         return rc;
+    }
+    if (pica__simulated()) {
+        config.pin = false; /* its threads are none, and are slow for other reasons */
+        config.debug_slow = 0;
     }
     pica_runtime *rt;
     rc = runtime_alloc(&rt, &config);

@@ -13,6 +13,7 @@
 #include "runtime/base/check.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/park.h"
+#include "runtime/base/sim/sim.h"
 #include "runtime/fpcheck.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
@@ -181,6 +182,9 @@ static bool turn(pica__worker *worker) {
 /* Takes work from a victim into our deque and returns one entry to run, or 0. stuck: the victim has not
  * finished a step for a while, so its LIFO slot is fair game too. */
 static uintptr_t steal_from(pica__worker *worker, pica__worker *victim, bool stuck) {
+    if (pica__simulated()) {
+        pica__sim_point();
+    }
     uintptr_t entries[STEAL_MAX];
     size_t n = pica__deque_steal(&victim->deque, entries, STEAL_MAX);
     uintptr_t first = 0;
@@ -212,6 +216,13 @@ static size_t stealable(pica__worker *victim) {
 
 static uintptr_t steal(pica__worker *worker, size_t worth) {
     pica_runtime *rt = worker->rt;
+    if (pica__simulated()) {
+        int policy = pica__sim_steal();
+        if (policy < 0) {
+            return 0;
+        }
+        worth = policy > 0 ? 1 : worth;
+    }
     unsigned start = pica__random_next(&worker->random) % rt->workers;
     for (unsigned i = 0; i < rt->workers; i++) {
         pica__worker *victim = &rt->worker[(start + i) % rt->workers];
@@ -352,6 +363,9 @@ static void park(pica__worker *worker) {
         pica__starved_release(worker);
     }
     pica__idle_enter(worker);
+    if (pica__simulated()) {
+        pica__sim_point();
+    }
     bool doze = pica__may_starve(rt);
     if (anything(worker) || (doze && pica__starved_doze(worker))) {
         if (pica__idle_leave(worker)) {

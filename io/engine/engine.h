@@ -141,5 +141,7 @@ static inline void pica__engine_wake(pica__engine *engine) {
 
 /* The engines. */
 int pica__uring_create(pica__engine **out, const pica__config *config);
+/* In a simulation, always this one; never fails but for memory. */
+int pica__sim_engine_create(pica__engine **out, const pica__config *config);
 
 #endif

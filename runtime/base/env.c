@@ -23,6 +23,7 @@
 #include "runtime/base/cpus.h"
 #include "runtime/base/log.h"
 #include "runtime/base/random.h"
+#include "runtime/base/sim/sim.h"
 
 enum kind { NUMBER, SIZE, CHOICE, LIST };
 
@@ -444,7 +445,7 @@ int pica__config_from_env(pica__config *c) {
         return -EINVAL;
     }
     if (c->workers == 0) {
-        unsigned cpus = pica__cpus();
+        unsigned cpus = pica__simulated() ? pica__sim_workers() : pica__cpus();
         c->workers = cpus < PICA__WORKERS_MAX ? cpus : PICA__WORKERS_MAX;
     }
     if (c->seed == 0) {

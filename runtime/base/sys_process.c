@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 #include "runtime/base/compiler.h"
+#include "runtime/base/sim/sim.h"
+#include "runtime/base/sim/sys.h"
 
 #ifndef P_PIDFD
 #define P_PIDFD 3
@@ -31,6 +33,9 @@ PICA__NOINLINE int pica__sys_sigaction(int signum, const struct sigaction *actio
 }
 
 PICA__NOINLINE int pica__sys_pipe2(int fds[2], int flags) {
+    if (pica__simulated()) {
+        return pica__sim_pipe2(fds, flags);
+    }
     return int_result(pipe2(fds, flags));
 }
 
@@ -68,6 +73,9 @@ PICA__NOINLINE void pica__sys_reap_wait(pid_t pid) {
 /* SIGPIPE is blocked for the thread; one that the write caused is taken out before it is unblocked, unless one
  * was pending before, which is somebody else's. */
 PICA__NOINLINE ssize_t pica__sys_writev_quiet(int fd, const struct iovec *buffers, int count) {
+    if (pica__sim_fd(fd)) {
+        return pica__sim_writev(fd, buffers, count);
+    }
     const struct timespec none = {0, 0};
     sigset_t pipe_set, old, pending;
     sigemptyset(&pipe_set);

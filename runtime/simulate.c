@@ -1,0 +1,117 @@
+/* pica_sim_run, and what the simulator (runtime/base/sim/) asks of the runtimes in it. */
+#include "runtime/simulate.h"
+
+#include <pica/testing.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <pica/debug.h>
+
+#include "runtime/base/overflow.h"
+#include "runtime/base/sim/core.h"
+#include "runtime/rt.h"
+
+static void *self_get(void) {
+    return pica__self();
+}
+
+static void self_set(void *worker) {
+    pica__self_set(worker);
+}
+
+/* Nothing can run any more: tells of the tasks, and has every run end, so that closing cancels them. True if
+ * that lets somebody go on. */
+static bool deadlock(void) {
+    pica__sim *sim = &pica__the_sim;
+    uint64_t alive = 0;
+    bool running = false;
+    pica_runtime *rt;
+    for (pica__link *l = pica__runtimes.list.next; l != NULL && l != &pica__runtimes.list; l = l->next) {
+        rt = PICA__CONTAINER_OF(l, pica_runtime, listed);
+        alive += pica__runtime_alive(rt);
+        running = running || pica__phase(rt) == PICA__RUNNING;
+    }
+    if (sim->report.deadlock == 0) {
+        sim->report.deadlock = 1;
+        pica__sim_failed("deadlock: %llu tasks are alive and none can ever run",
+                         (unsigned long long)alive);
+    }
+    if (sim->options.quiet <= 0) {
+        (void)pica_dump(STDERR_FILENO);
+    }
+    if (!running) {
+        return false;
+    }
+    for (pica__link *l = pica__runtimes.list.next; l != &pica__runtimes.list; l = l->next) {
+        rt = PICA__CONTAINER_OF(l, pica_runtime, listed);
+        if (pica__phase(rt) == PICA__RUNNING) {
+            pica_stop(rt);
+        }
+    }
+    return true;
+}
+
+void pica__sim_hooks_set(void) {
+    pica__sim_hooks = (struct pica__sim_hooks){self_get, self_set, deadlock};
+}
+
+static int run_once(uint64_t seed, const struct pica_sim_options *options, pica_fn main, void *arg,
+                    struct pica_sim_report *report) {
+    int rc = pica__sim_begin(seed, options);
+    if (rc < 0) {
+        return rc;
+    }
+    if (options->scenario != NULL) {
+        options->scenario(options->scenario_arg);
+    }
+    rc = options->plain > 0 ? main(arg) : pica_run(main, arg);
+    int failure = pica__sim_end(report);
+    return failure < 0 ? failure : rc;
+}
+
+/* Both runs of a seed must be the same. */
+static int compare(const struct pica_sim_options *options, struct pica_sim_report *a,
+                   const struct pica_sim_report *b) {
+    if (a->hash == b->hash) {
+        return 0;
+    }
+    (void)snprintf(a->failure, sizeof a->failure,
+                   "the same seed went two ways (%llu and %llu choices, traces %016llx and %016llx): "
+                   "something does not come from the seed",
+                   (unsigned long long)a->choices, (unsigned long long)b->choices,
+                   (unsigned long long)a->hash, (unsigned long long)b->hash);
+    if (options->quiet <= 0) {
+        (void)fprintf(stderr, "pica: simulation failed: %s\npica: replay: PICA_SIM_SEED=%llu\n",
+                      a->failure, (unsigned long long)a->seed);
+    }
+    return -EILSEQ;
+}
+
+int pica_sim_run(uint64_t seed, const struct pica_sim_options *options, pica_fn main, void *arg) {
+    static const struct pica_sim_options defaults = PICA_SIM_OPTIONS_INIT;
+    options = options == NULL ? &defaults : options;
+    if (main == NULL || pica__self() != NULL) {
+        return main == NULL ? -EINVAL : -EDEADLK;
+    }
+    pica__sim_hooks_set();
+    struct pica_sim_report first, second;
+    void *altstack = NULL;
+    (void)pica__overflow_thread_enter(&altstack);
+    int rc = run_once(seed, options, main, arg, &first);
+    bool failed = rc == -EBUSY || rc == -EINVAL || first.failure[0] != 0;
+    if (!failed && options->check >= 0) {
+        (void)run_once(seed, options, main, arg, &second);
+        int same = compare(options, &first, &second);
+        rc = same < 0 ? same : rc;
+    }
+    if (altstack != NULL) {
+        pica__overflow_thread_leave(altstack);
+    }
+    if (options->report != NULL && rc != -EBUSY && rc != -EINVAL) {
+        *options->report = first;
+    }
+    return rc;
+}
