@@ -223,13 +223,10 @@ static void drop(struct pica_writer *writer, struct pica__chunks *list) {
 
 /* --- the flush ------------------------------------------------------------------------------ */
 
-/* The stream has a hole, though the connection may be up (the kernel, or we, had no memory). Whoever reads here
- * would wait for a peer that waits for what is lost: it finds an end, and LOST. And the peer must not take the
- * end for that of the stream: the close will be a reset. */
-static void break_off(struct pica_writer *writer) {
-    pica_socket *socket = pica__stream_of_writer(writer)->socket;
-    const struct linger reset = {.l_onoff = 1, .l_linger = 0};
-    (void)pica_socket_setopt(socket, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+/* The stream has a hole, though the connection may be up (no memory). Who reads here would wait for a peer that
+ * waits for what is lost: it finds an end, and LOST. For the peer the close will be a reset. */
+static void break_off(pica_socket *socket) {
+    (void)pica_socket_setopt(socket, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
     (void)pica_socket_shutdown(socket, SHUT_RD);
 }
 
@@ -246,7 +243,7 @@ void pica__writer_lost(struct pica_writer *writer, int error) {
     chunks_move(&dropped, &writer->waiting);
     pica__unlock(&writer->lock);
     if (first && error != -ECONNRESET && error != -EPIPE) {
-        break_off(writer);
+        break_off(pica__stream_of_writer(writer)->socket);
     }
     drop(writer, &dropped);
 }

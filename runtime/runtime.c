@@ -519,6 +519,14 @@ static void queues_drop(pica_runtime *rt) {
     }
 }
 
+static uint64_t tasks_created(pica_runtime *rt) {
+    uint64_t tasks = 0;
+    for (unsigned i = 0; i < rt->workers; i++) {
+        tasks += atomic_load_explicit(&rt->loop[i].registry.created, memory_order_relaxed);
+    }
+    return tasks;
+}
+
 int pica_close(pica_runtime *rt) {
     int rc = control_take(rt);
     if (rc < 0) {
@@ -533,6 +541,9 @@ int pica_close(pica_runtime *rt) {
                   (unsigned long long)pica__runtime_alive(rt), (int)(CLOSE_GRACE_NS / 1000000000));
     }
     pica__runtime_unlist(rt);
+    if (pica__simulated()) {
+        pica__sim_count(rt->workers, tasks_created(rt));
+    }
     threads_join(rt, rt->workers);
     for (unsigned i = 0; i < rt->workers; i++) {
         loop_drop(&rt->loop[i]);

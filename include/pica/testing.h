@@ -76,7 +76,7 @@ struct pica_sim_report {
     uint64_t switches;        /* from one simulated thread to another */
     uint64_t events;          /* that came to pass outside of the program */
     uint64_t operations;      /* of the engine, completed */
-    uint64_t workers;
+    uint64_t workers;         /* of the largest runtime */
     uint64_t threads;         /* simulated ones in all: workers, pools, actors, the caller */
     uint64_t tasks;           /* created */
     uint64_t faults;          /* that happened */

@@ -172,6 +172,7 @@ static void complete(struct flight *f, int result, bool more) {
         pica__sim_event_cancel(&f->event);
         pica__sim_event_cancel(&f->connecting.event);
     }
+    pica__sim_trace("operation %d on %d: %d%s", (int)f->op->kind, f->op->fd, result, more ? ", more" : "");
     pica__sim_wake(e->owner);
 }
 
@@ -316,6 +317,7 @@ static void flight_fire(pica__sim_event *event) {
 static void activate(struct flight *f) {
     pica__op *op = f->op;
     f->stage = ACTIVE;
+    pica__sim_trace("begins operation %d on %d", (int)op->kind, op->fd);
     if (op->fd != AT_FDCWD) {
         f->file = pica__sim_file_of(op->fd);
     }
@@ -343,6 +345,7 @@ static void activate(struct flight *f) {
 static void cancel_reached(struct flight *f) {
     if (f->stage == ACTIVE && !f->cancelled) {
         f->cancelled = true;
+        pica__sim_trace("cancels operation %d on %d", (int)f->op->kind, f->op->fd);
         later(f);
     }
 }

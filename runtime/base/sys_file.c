@@ -70,6 +70,9 @@ PICA__NOINLINE int pica__sys_type(int fd) {
 /* A thread's signal mask around the call, because sendfile has no MSG_NOSIGNAL. What the call raised itself is
  * taken back: only if the signal was not blocked before can it be told from others. */
 PICA__NOINLINE ssize_t pica__sys_sendfile(int out, int in, int64_t offset, size_t size) {
+    if (pica__sim_fd(out)) {
+        return pica__sim_sendfile(out, in, offset, size);
+    }
     sigset_t pipe, before;
     sigemptyset(&pipe);
     sigaddset(&pipe, SIGPIPE);

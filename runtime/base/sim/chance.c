@@ -99,6 +99,12 @@ uint64_t pica__sim_random_seed(void) {
     return (uint64_t)pica__sim_draw(PICA__SIM_USER, UINT32_MAX) + 1;
 }
 
+void pica__sim_count(unsigned workers, uint64_t tasks) {
+    pica__sim *sim = &pica__the_sim;
+    sim->report.workers = workers > sim->report.workers ? workers : sim->report.workers;
+    sim->report.tasks += tasks;
+}
+
 bool pica__sim_migrate(void) {
     pica__sim_point();
     uint32_t often = pica__the_sim.migrate;

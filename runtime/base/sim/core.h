@@ -41,6 +41,9 @@ uint32_t pica__sim_draw(enum pica__sim_stream stream, uint32_t n);
 bool pica__sim_fault(enum pica_sim_fault kind);
 /* Something that happened, for the hash. */
 void pica__sim_note(uint64_t what);
+/* Something that happened, in words, for whoever asked for a trace (PICA_SIM_TRACE). */
+#define pica__sim_trace(...) (PICA__UNLIKELY(pica__the_sim.trace) ? pica__sim_say(__VA_ARGS__) : (void)0)
+void pica__sim_say(const char *format, ...) PICA__PRINTF(1, 2);
 /* A delay in ns, mostly short. */
 int64_t pica__sim_delay(void);
 
@@ -128,6 +131,7 @@ typedef struct pica__sim {
     unsigned threads;                 /* places used so far */
     pica__sim_thread *current;
     pica__heap events;
+    bool trace;                       /* each step is told on stderr */
     bool ending;                      /* actors are to leave */
     bool stuck;                       /* a deadlock was reported */
     bool failed;

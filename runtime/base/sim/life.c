@@ -117,6 +117,18 @@ void pica_sim_fail(const char *format, ...) {
     pica__sim_failed("%s", text);
 }
 
+void pica__sim_say(const char *format, ...) {
+    const pica__sim *sim = &pica__the_sim;
+    char text[200];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    int64_t ns = sim->now - INT64_C(1000000000000);
+    (void)fprintf(stderr, "%6llu %lld.%09lld %-12s %s\n", (unsigned long long)sim->points,
+                  (long long)(ns / 1000000000), (long long)(ns % 1000000000), sim->current->name, text);
+}
+
 static bool options_good(const struct pica_sim_options *o) {
     return o->size == sizeof *o && o->workers <= 1024 && o->strategy >= 0 &&
            o->strategy <= PICA_SIM_STARVE && o->steal >= -1 && o->steal <= 1 && o->faults >= -1 &&
@@ -140,6 +152,7 @@ int pica__sim_begin(uint64_t seed, const struct pica_sim_options *options) {
         sim->options.max_choices = 20000000;
     }
     sim->seed = seed;
+    sim->trace = getenv("PICA_SIM_TRACE") != NULL;
     sim->report.size = sizeof sim->report;
     sim->report.seed = seed;
     sim->now = INT64_C(1000000000000);

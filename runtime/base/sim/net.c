@@ -139,6 +139,7 @@ static void arrival_fire(pica__sim_event *event) {
     }
     p->arrived += n;
     unsigned revents = n > 0 ? POLLIN : 0;
+    pica__sim_trace("%u bytes arrive at %d", n, p->reader != NULL ? p->reader->fd : -1);
     if (p->chunks == 0 && p->fin && !p->fin_arrived && p->latest <= now) {
         p->fin_arrived = true;
         revents |= POLLIN | POLLRDHUP;
@@ -344,6 +345,7 @@ void pica__sim_stream_reset(pica__sim_file *file) {
     if (out != NULL) {
         pipe_break(out);
     }
+    pica__sim_trace("reset of %d", file->fd);
     enum { ALL = POLLIN | POLLOUT | POLLERR | POLLHUP | POLLRDHUP };
     pica__sim_file_notify(file, ALL);
     if (peer != NULL) {
@@ -383,6 +385,7 @@ int pica__sim_close(int fd) {
     if (!pica__list_empty(&file->watches)) {
         pica__sim_fatal("descriptor %d was closed while an operation on it was in flight", fd);
     }
+    pica__sim_trace("closes %d", fd);
     table.file[fd - PICA__SIM_FD] = NULL;
     switch (file->kind) {
         case PICA__SIM_STREAM:

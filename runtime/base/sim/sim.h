@@ -54,6 +54,8 @@ void pica__sim_thread_join(uintptr_t number);
 void pica__sim_thread_detach(uintptr_t number);
 uintptr_t pica__sim_thread_self(void);
 
+/* A runtime ends that had so many. */
+void pica__sim_count(unsigned workers, uint64_t tasks);
 /* Whether a task that was made ready goes to another worker. A switch point. */
 bool pica__sim_migrate(void);
 /* How many workers a runtime has if nobody says. */

@@ -214,7 +214,9 @@ ssize_t pica__sim_read(int fd, void *buffer, size_t size) {
         struct iovec part = {buffer, size};
         return pica__sim_disk_read(file, &part, 1, -1);
     }
-    return file->kind == PICA__SIM_STREAM ? pica__sim_stream_read(file, buffer, size) : -ENOTCONN;
+    ssize_t n = file->kind == PICA__SIM_STREAM ? pica__sim_stream_read(file, buffer, size) : -ENOTCONN;
+    pica__sim_trace("read %d, %zu bytes: %zd", fd, size, n);
+    return n;
 }
 
 ssize_t pica__sim_writev(int fd, const struct iovec *parts, int count) {
@@ -225,7 +227,9 @@ ssize_t pica__sim_writev(int fd, const struct iovec *parts, int count) {
     if (file->kind == PICA__SIM_DISK) {
         return pica__sim_disk_write(file, parts, count, -1);
     }
-    return file->kind == PICA__SIM_STREAM ? pica__sim_stream_write(file, parts, count) : -EPIPE;
+    ssize_t n = file->kind == PICA__SIM_STREAM ? pica__sim_stream_write(file, parts, count) : -EPIPE;
+    pica__sim_trace("write %d: %zd", fd, n);
+    return n;
 }
 
 /* Half of what is asked for is not in memory. */
@@ -253,6 +257,28 @@ ssize_t pica__sim_pwritev(int fd, const struct iovec *parts, int count, int64_t 
                                                    : pica__sim_disk_write(file, parts, count, offset);
 }
 
+ssize_t pica__sim_sendfile(int out, int in, int64_t offset, size_t size) {
+    char buffer[4096];
+    struct iovec part = {buffer, size < sizeof buffer ? size : sizeof buffer};
+    if (interrupted()) {
+        return -EINTR;
+    }
+    pica__sim_file *to = pica__sim_file_of(out);
+    pica__sim_file *from = pica__sim_file_of(in);
+    if (from->kind != PICA__SIM_DISK || to->kind != PICA__SIM_STREAM) {
+        return -EINVAL;
+    }
+    if ((pica__sim_file_poll(to) & POLLOUT) == 0) {
+        return -EAGAIN;
+    }
+    ssize_t n = pica__sim_disk_read(from, &part, 1, offset);
+    if (n <= 0) {
+        return n;
+    }
+    part.iov_len = (size_t)n;
+    return pica__sim_stream_write(to, &part, 1);
+}
+
 int64_t pica__sim_lseek(int fd, int64_t offset, int whence) {
     pica__sim_file *file = pica__sim_file_of(fd);
     return file->kind == PICA__SIM_DISK ? pica__sim_disk_seek(file, offset, whence) : -ESPIPE;
@@ -276,7 +302,7 @@ int pica__sim_fcntl(int fd, int command, long arg) {
         case F_GETFL:
             return file->flags;
         case F_SETFL:
-            file->flags = (int)arg;
+            file->flags = (file->flags & O_ACCMODE) | ((int)arg & ~O_ACCMODE);
             return 0;
         case F_GETFD:
             return FD_CLOEXEC;

@@ -28,6 +28,7 @@ ssize_t pica__sim_read(int fd, void *buffer, size_t size);
 ssize_t pica__sim_writev(int fd, const struct iovec *parts, int count);
 ssize_t pica__sim_preadv(int fd, const struct iovec *parts, int count, int64_t offset);
 ssize_t pica__sim_pwritev(int fd, const struct iovec *parts, int count, int64_t offset);
+ssize_t pica__sim_sendfile(int out, int in, int64_t offset, size_t size);
 int64_t pica__sim_lseek(int fd, int64_t offset, int whence);
 int pica__sim_ftruncate(int fd, int64_t size);
 int pica__sim_type(int fd);
