@@ -17,6 +17,7 @@
 #include "runtime/base/thread.h"
 #include "runtime/handle.h"
 #include "runtime/signal.h"
+#include "runtime/simulate.h"
 #include "runtime/slow.h"
 #include "runtime/task.h"
 
@@ -275,8 +276,13 @@ static int threads_start(pica_runtime *rt, bool hosted) {
     return rc;
 }
 
+static int config_make(pica__config *config, const struct pica_runtime_options *options) {
+    int rc = pica__config_from_env(config);
+    return rc == 0 && options != NULL ? options_apply(config, options) : rc;
+}
+
 /* host: the calling thread stays for the runtime's whole life, and may be its only worker. */
-static int runtime_new(pica_runtime **out, const struct pica_runtime_options *options, bool host) {
+static int runtime_make(pica_runtime **out, const struct pica_runtime_options *options, bool host) {
     if (options != NULL && options->allocator != NULL && options->size == sizeof *options) {
         int rc = pica__alloc_use(options->allocator);
         if (rc < 0) {
@@ -287,9 +293,12 @@ static int runtime_new(pica_runtime **out, const struct pica_runtime_options *op
         pica__log_set_hook(options->log, options->log_ctx); /* first: it is told of bad settings */
     }
     pica__config config;
-    int rc = pica__config_from_env(&config);
-    if (rc == 0 && options != NULL) {
-        rc = options_apply(&config, options);
+    int rc = config_make(&config, options);
+    if (rc == 0 && config.engine == PICA__ENGINE_SIM && !pica__simulated()) {
+        rc = pica__simulate_process(&config);
+        if (rc == 0) {
+            rc = config_make(&config, options); /* again: now the defaults are drawn from the seed */
+        }
     }
     if (rc < 0) {
         return rc;
@@ -332,6 +341,14 @@ static int runtime_new(pica_runtime **out, const struct pica_runtime_options *op
     pica__runtime_list(rt);
     *out = rt;
     return 0;
+}
+
+static int runtime_new(pica_runtime **out, const struct pica_runtime_options *options, bool host) {
+    int rc = runtime_make(out, options, host);
+    if (pica__simulated()) {
+        pica__simulate_runtimes(rc == 0 ? 1 : 0);
+    }
+    return rc;
 }
 
 int pica_runtime_new(pica_runtime **out, const struct pica_runtime_options *options) {
@@ -553,6 +570,9 @@ int pica_close(pica_runtime *rt) {
     pica__overflow_remove();
     if (drained) {
         runtime_free(rt);
+    }
+    if (pica__simulated()) {
+        pica__simulate_runtimes(-1);
     }
     return 0;
 }

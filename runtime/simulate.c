@@ -1,16 +1,20 @@
-/* pica_sim_run, and what the simulator (runtime/base/sim/) asks of the runtimes in it. */
+/* pica_sim_run, the simulation of an unchanged process (PICA_ENGINE=sim), and what the simulator (runtime/base/sim/) asks of the runtimes in it. */
 #include "runtime/simulate.h"
 
 #include <pica/testing.h>
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <pica/debug.h>
 
+#include "runtime/base/log.h"
 #include "runtime/base/overflow.h"
+#include "runtime/base/random.h"
 #include "runtime/base/sim/core.h"
 #include "runtime/rt.h"
 
@@ -54,7 +58,7 @@ static bool deadlock(void) {
     return true;
 }
 
-void pica__sim_hooks_set(void) {
+static void hooks_set(void) {
     pica__sim_hooks = (struct pica__sim_hooks){self_get, self_set, deadlock};
 }
 
@@ -96,7 +100,7 @@ int pica_sim_run(uint64_t seed, const struct pica_sim_options *options, pica_fn 
     if (main == NULL || pica__self() != NULL) {
         return main == NULL ? -EINVAL : -EDEADLK;
     }
-    pica__sim_hooks_set();
+    hooks_set();
     struct pica_sim_report first, second;
     void *altstack = NULL;
     (void)pica__overflow_thread_enter(&altstack);
@@ -114,4 +118,88 @@ int pica_sim_run(uint64_t seed, const struct pica_sim_options *options, pica_fn 
         *options->report = first;
     }
     return rc;
+}
+
+/* --- a process as it is --- */
+
+static struct {
+    bool active;
+    int runtimes;
+    void *altstack;
+    uint64_t seed;    /* of the next simulation of this process */
+} process;
+
+static int scenario_run(const char *path) {
+    if (path == NULL) {
+        return 0;
+    }
+    void *object = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
+    int (*scenario)(void) = NULL;
+    if (object != NULL) {
+        /* A pointer to an object becomes one to a function: POSIX has it so. */
+        void *symbol = dlsym(object, "pica_sim_scenario");
+        memcpy(&scenario, &symbol, sizeof scenario);
+    }
+    if (scenario == NULL) {
+        const char *why = dlerror();
+        pica__log(PICA_LOG_ERROR, "PICA_SIM_SCENARIO: %s", why != NULL ? why : "no pica_sim_scenario");
+        return -EINVAL;
+    }
+    int rc = scenario();
+    if (rc < 0) {
+        pica__log(PICA_LOG_ERROR, "PICA_SIM_SCENARIO: %s returned %d", path, rc);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static void process_end(void) {
+    struct pica_sim_report report;
+    process.active = false;
+    int rc = pica__sim_end(&report);
+    if (process.altstack != NULL) {
+        pica__overflow_thread_leave(process.altstack);
+        process.altstack = NULL;
+    }
+    pica__log(PICA_LOG_INFO,
+              "simulated: seed %llu, trace %016llx, %llu workers, %llu tasks, %llu choices, %llu faults, %.6f s",
+              (unsigned long long)report.seed, (unsigned long long)report.hash,
+              (unsigned long long)report.workers, (unsigned long long)report.tasks,
+              (unsigned long long)report.choices, (unsigned long long)report.faults,
+              (double)report.elapsed_ns * 1e-9);
+    if (rc < 0) {
+        exit(EXIT_FAILURE); /* whatever the program would make of it */
+    }
+}
+
+int pica__simulate_process(const pica__config *config) {
+    struct pica_sim_options options = PICA_SIM_OPTIONS_INIT;
+    options.skip = config->sim_skip;
+    options.drop = config->sim_drop;
+    if (process.seed == 0) {
+        process.seed = config->sim_seed != 0 ? config->sim_seed : pica__random_seed() >> 32;
+    }
+    hooks_set();
+    int rc = pica__sim_begin(process.seed++, &options);
+    if (rc < 0) {
+        return rc;
+    }
+    (void)pica__overflow_thread_enter(&process.altstack);
+    process.active = true;
+    process.runtimes = 0;
+    rc = scenario_run(config->sim_scenario);
+    if (rc < 0) {
+        pica__sim_failed("no scenario");
+        pica__simulate_runtimes(0);
+    }
+    return rc;
+}
+
+void pica__simulate_runtimes(int change) {
+    if (process.active) {
+        process.runtimes += change;
+        if (process.runtimes == 0) {
+            process_end();
+        }
+    }
 }

@@ -137,8 +137,8 @@ PICA_API void pica_sim_note(uint64_t what);
 /* Actors: the rest of the world, as plain sequential code on simulated threads. Not for tasks, whose worker the
  * calls would hold up.
  *
- * Starts one, which calls fn(arg) when its turn comes. When the program's last runtime has ended, the calls below
- * return -ESHUTDOWN and each actor has to return. name may be NULL. 0, -EAGAIN (too many), -ENOMEM. */
+ * Starts one, which calls fn(arg) when its turn comes. When the program's last runtime has ended, actors have 100
+ * simulated seconds to come to their ends; then the calls below return -ESHUTDOWN and each has to return. name may be NULL. 0, -EAGAIN (too many), -ENOMEM. */
 PICA_API int pica_sim_actor(void (*fn)(void *arg), void *arg, const char *name);
 /* 0, or -ESHUTDOWN. */
 PICA_API int pica_sim_sleep(double seconds);
@@ -158,7 +158,7 @@ PICA_API void pica_sim_finish(int fd);
 PICA_API void pica_sim_close(int fd);
 /* Closes so that the other side sees a reset. */
 PICA_API void pica_sim_reset(int fd);
-/* Raises a signal in the process, as another process would send it. */
+/* Raises a signal in the process, as another process would send it; nothing once the program has ended. */
 PICA_API void pica_sim_signal(int signum);
 
 PICA_END_DECLS

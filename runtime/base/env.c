@@ -25,7 +25,7 @@
 #include "runtime/base/random.h"
 #include "runtime/base/sim/sim.h"
 
-enum kind { NUMBER, SIZE, CHOICE, LIST };
+enum kind { NUMBER, SIZE, CHOICE, LIST, TEXT };
 
 /* A word that a CHOICE or LIST may hold; or a kernel feature. */
 struct word {
@@ -37,7 +37,7 @@ struct word {
 struct variable {
     const char *name;
     enum kind kind;
-    uint64_t min, max;        /* NUMBER and SIZE */
+    uint64_t min, max;        /* NUMBER and SIZE; TEXT: min is the place of its pointer in the configuration */
     const struct word *words; /* CHOICE and LIST, ended by a NULL name */
     uint64_t initial;         /* the value when it is not set */
     const char *initial_text; /* how the default is described */
@@ -77,7 +77,8 @@ static const struct word features[] = {
 static const struct word affinities[] = {{"none", 0, NULL}, {"core", 1, NULL}, {NULL, 0, NULL}};
 static const struct word orders[] = {{"free", 0, NULL}, {"fifo", 1, NULL}, {NULL, 0, NULL}};
 static const struct word engines[] = {
-    {"auto", PICA__ENGINE_AUTO, NULL}, {"uring", PICA__ENGINE_URING, NULL}, {NULL, 0, NULL}};
+    {"auto", PICA__ENGINE_AUTO, NULL}, {"uring", PICA__ENGINE_URING, NULL},
+    {"sim", PICA__ENGINE_SIM, NULL}, {NULL, 0, NULL}};
 static const struct word levels[] = {{"error", PICA_LOG_ERROR, NULL},
                                      {"warn", PICA_LOG_WARN, NULL},
                                      {"info", PICA_LOG_INFO, NULL},
@@ -123,6 +124,10 @@ static void set_seed(pica__config *c, uint64_t value) {
     c->seed = value;
 }
 
+static void set_sim_seed(pica__config *c, uint64_t value) {
+    c->sim_seed = value;
+}
+
 static const struct variable variables[] = {
     {"PICA_WORKERS", NUMBER, 1, PICA__WORKERS_MAX, NULL, 0,
      "the processors that affinity mask and control groups' quota allow",
@@ -142,7 +147,18 @@ static const struct variable variables[] = {
      "'fifo' runs ready tasks strictly in the order in which they became ready on their worker.",
      set_order},
     {"PICA_ENGINE", CHOICE, 0, 0, engines, PICA__ENGINE_AUTO, "auto",
-     "How the kernel is asked for I/O; 'auto' takes the best that works here.", set_engine},
+     "How the kernel is asked for I/O; 'auto' takes the best that works here; 'sim' simulates the process "
+     "(see <pica/testing.h>).",
+     set_engine},
+    {"PICA_SIM_SEED", NUMBER, 0, UINT64_MAX, NULL, 0, "0",
+     "With PICA_ENGINE=sim: the seed of the simulation; 0 takes another one in each run, and tells it.",
+     set_sim_seed},
+    {"PICA_SIM_SCENARIO", TEXT, offsetof(pica__config, sim_scenario), 0, NULL, 0, "none",
+     "With PICA_ENGINE=sim: a shared object that brings the simulated program's clients.", NULL},
+    {"PICA_SIM_SKIP", TEXT, offsetof(pica__config, sim_skip), 0, NULL, 0, "none",
+     "With PICA_ENGINE=sim: numbers of faults that are left out, as 3,7-9.", NULL},
+    {"PICA_SIM_DROP", TEXT, offsetof(pica__config, sim_drop), 0, NULL, 0, "none",
+     "With PICA_ENGINE=sim: numbers of calls of pica_sim_keep that say no, as 3,7-9.", NULL},
     {"PICA_LOG", CHOICE, 0, 0, levels, PICA_LOG_WARN, "warn",
      "The least important lines that are still logged.", set_log},
     {"PICA_SEED", NUMBER, 0, UINT64_MAX, NULL, 0, "0",
@@ -191,6 +207,9 @@ static void allowed_text(char *buf, size_t room, const struct variable *v) {
     case CHOICE:
         join(words, sizeof words, v->words, ", ");
         snprintf(buf, room, "one of %s", words);
+        break;
+    case TEXT:
+        snprintf(buf, room, "text");
         break;
     case LIST:
         join(words, sizeof words, v->words, ", ");
@@ -414,6 +433,10 @@ static bool read_variable(pica__config *c, const struct variable *v) {
     const char *text = secure_getenv(v->name);
     if (v->kind == LIST) {
         return text == NULL || parse_debug(c, v, text);
+    }
+    if (v->kind == TEXT) {
+        memcpy((char *)c + v->min, &text, sizeof text);
+        return true;
     }
     uint64_t value = v->initial;
     if (text != NULL) {

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -253,6 +254,144 @@ PT_TEST(bad_options_and_bad_places) {
     PT_STR_EQ(pica_sim_fault_name(PICA_SIM_SHORT_READ), "short-read");
     PT_STR_EQ(pica_sim_fault_name(-1), "unknown");
     PT_EQ(pica_run(lock_main, NULL), 7); /* the real thing still works */
+}
+
+/* --- a process as it is --- */
+
+static void as_it_is(void) {
+    PT_REQUIRE(setenv("PICA_ENGINE", "sim", 1) == 0);
+    PT_REQUIRE(setenv("PICA_SIM_SEED", "12", 1) == 0);
+    PT_REQUIRE(setenv("PICA_LOG", "info", 1) == 0);
+    PT_EQ(pica_run(lock_main, NULL), 7);
+    PT_EQ(pica_run(pool_main, NULL), 1); /* another simulation, with the next seed */
+}
+
+PT_TEST(a_process_is_simulated) {
+    struct child one = run_child(as_it_is);
+    struct child two = run_child(as_it_is);
+    PT_EQ(one.status, 0);
+    PT_STR_EQ(one.text, two.text);
+    PT_CHECK(strstr(one.text, "simulated: seed 12, trace ") != NULL);
+    PT_CHECK(strstr(one.text, "simulated: seed 13, trace ") != NULL);
+}
+
+static void dead_process(void) {
+    PT_REQUIRE(setenv("PICA_ENGINE", "sim", 1) == 0);
+    PT_REQUIRE(setenv("PICA_SIM_SEED", "5", 1) == 0);
+    (void)pica_run(dead_main, NULL);
+    PT_FAIL("the process goes on after a simulation that failed");
+}
+
+PT_TEST(a_process_whose_simulation_failed_ends) {
+    struct child child = run_child(dead_process);
+    PT_CHECK(WIFEXITED(child.status) && WEXITSTATUS(child.status) == 1);
+    PT_CHECK(strstr(child.text, "deadlock: 2 tasks") != NULL);
+}
+
+static void no_scenario(void) {
+    PT_REQUIRE(setenv("PICA_ENGINE", "sim", 1) == 0);
+    PT_REQUIRE(setenv("PICA_SIM_SCENARIO", "/does/not/exist.so", 1) == 0);
+    (void)pica_run(lock_main, NULL);
+    PT_FAIL("the process goes on without its scenario");
+}
+
+PT_TEST(a_scenario_that_is_missing_is_told) {
+    struct child child = run_child(no_scenario);
+    PT_CHECK(WIFEXITED(child.status) && WEXITSTATUS(child.status) == 1);
+    PT_CHECK(strstr(child.text, "PICA_SIM_SCENARIO") != NULL);
+}
+
+/* --- actors --- */
+
+static void asks(void *arg) {
+    pica_address *address = arg;
+    char text[6] = "";
+    int fd;
+    while ((fd = pica_sim_connect(address)) == -ECONNREFUSED) {
+        (void)pica_sim_sleep(0.01);
+    }
+    if (fd < 0) {
+        return;
+    }
+    PT_EQ(pica_sim_write(fd, "hello", 5), 0);
+    pica_sim_finish(fd);
+    size_t got = 0;
+    ssize_t n;
+    while ((n = pica_sim_read(fd, text + got, 5 - got, PICA_FOREVER)) > 0) {
+        got += (size_t)n;
+    }
+    PT_STR_EQ(text, "HELLO");
+    pica_sim_close(fd);
+}
+
+static pica_address actor_address;
+
+static void brings_an_actor(void *arg) {
+    (void)arg;
+    PT_EQ(pica_address_ip(&actor_address, "127.0.0.1", 777), 0);
+    PT_EQ(pica_sim_actor(asks, &actor_address, "asks"), 0);
+}
+
+static int answers_main(void *arg) {
+    pica_socket *listener, *socket;
+    pica_address peer;
+    char c;
+    (void)arg;
+    PT_EQ(pica_listen(&listener, &actor_address, NULL), 0);
+    PT_EQ(pica_accept(listener, &socket, &peer), 0);
+    PT_CHECK(pica_address_port(&peer) != 0);
+    while (pica_recv(socket, &c, 1) == 1) {
+        c = (char)(c - 'a' + 'A');
+        PT_EQ(pica_sendall(socket, &c, 1), 0);
+    }
+    pica_socket_close(socket);
+    pica_socket_close(listener);
+    return 0;
+}
+
+PT_TEST(an_actor_talks_to_the_program) {
+    struct pica_sim_options options = PICA_SIM_OPTIONS_INIT;
+    options.scenario = brings_an_actor;
+    options.faults = -1;
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        PT_EQ(pica_sim_run(seed, &options, answers_main, NULL), 0);
+    }
+}
+
+static int leaks_main(void *arg) {
+    int fd = pica_sim_connect(&actor_address); /* a call of actors; the task's descriptor stays open */
+    (void)arg;
+    PT_CHECK(fd >= 0 || fd == -ECONNREFUSED);
+    return 0;
+}
+
+static void listens(void *arg) {
+    int fd = pica_sim_listen(&actor_address);
+    (void)arg;
+    if (fd >= 0) {
+        (void)pica_sim_accept(fd);
+    }
+}
+
+static void brings_a_listener(void *arg) {
+    (void)arg;
+    PT_EQ(pica_address_unix(&actor_address, "@listener"), 0);
+    PT_EQ(pica_sim_actor(listens, NULL, NULL), 0);
+    PT_EQ(pica_sim_sleep(0), 0);
+}
+
+PT_TEST(open_descriptors_are_found) {
+    struct pica_sim_options options = PICA_SIM_OPTIONS_INIT;
+    options.scenario = brings_a_listener;
+    options.quiet = 1;
+    options.faults = -1;
+    int found = 0;
+    for (uint64_t seed = 0; seed < 10; seed++) {
+        int rc = pica_sim_run(seed, &options, leaks_main, NULL);
+        PT_CHECK(rc == 0 || rc == -EPROTO);
+        found += rc == -EPROTO;
+    }
+    PT_CHECK(found > 0);
 }
 
 PT_MAIN()

@@ -45,6 +45,15 @@ static int over(void) {
     return pica__simulated() && !pica__the_sim.ending ? 0 : -ESHUTDOWN;
 }
 
+/* After letting others run: what is behind fd; NULL if it is all over. */
+static pica__sim_file *file_now(int fd) {
+    if (over() < 0) {
+        return NULL;
+    }
+    pica__sim_point();
+    return over() < 0 ? NULL : pica__sim_file_of(fd);
+}
+
 static int64_t deadline_of(double seconds) {
     double when = (double)pica__sim_time() + seconds * 1e9;
     return when >= 9e18 ? INT64_MAX : when < 0 ? 0 : (int64_t)when;
@@ -61,6 +70,8 @@ int pica_sim_sleep(double seconds) {
 void pica_sim_signal(int signum) {
     if (over() == 0) {
         pica__sim_point();
+    }
+    if (over() == 0 && !pica__the_sim.settling) {
         (void)raise(signum);
     }
 }
@@ -95,11 +106,10 @@ static int wait_for(pica__sim_file *file, unsigned events, int64_t deadline) {
 ssize_t pica_sim_read(int fd, void *buffer, size_t size, double limit) {
     int64_t deadline = over() < 0 ? 0 : deadline_of(limit);
     for (;;) {
-        if (over() < 0) {
+        pica__sim_file *file = file_now(fd);
+        if (file == NULL) {
             return -ESHUTDOWN;
         }
-        pica__sim_point();
-        pica__sim_file *file = pica__sim_file_of(fd);
         ssize_t n = pica__sim_stream_read(file, buffer, size);
         if (n != -EAGAIN) {
             return n;
@@ -114,11 +124,10 @@ ssize_t pica_sim_read(int fd, void *buffer, size_t size, double limit) {
 int pica_sim_write(int fd, const void *buffer, size_t size) {
     const char *at = buffer;
     while (size > 0) {
-        if (over() < 0) {
+        pica__sim_file *file = file_now(fd);
+        if (file == NULL) {
             return -ESHUTDOWN;
         }
-        pica__sim_point();
-        pica__sim_file *file = pica__sim_file_of(fd);
         struct iovec part = {(void *)(uintptr_t)at, size};
         ssize_t n = pica__sim_stream_write(file, &part, 1);
         if (n >= 0) {
@@ -155,8 +164,8 @@ int pica_sim_connect(const pica_address *address) {
         return -ESHUTDOWN;
     }
     int fd = pica__sim_socket(address->storage.ss_family, SOCK_STREAM, 0);
-    if (fd < 0) {
-        return fd;
+    if (fd < 0 || over() < 0) {
+        return fd < 0 ? fd : -ESHUTDOWN;
     }
     struct actor_connect a = {.thread = pica__sim_current(), .result = 1};
     pica__sim_connect_begin(&a.connecting, pica__sim_file_of(fd),
@@ -181,11 +190,12 @@ int pica_sim_listen(const pica_address *address) {
         return -ESHUTDOWN;
     }
     int fd = pica__sim_socket(address->storage.ss_family, SOCK_STREAM, 0);
-    if (fd < 0) {
-        return fd;
+    pica__sim_file *file = fd < 0 ? NULL : file_now(fd);
+    if (file == NULL) {
+        return fd < 0 ? fd : -ESHUTDOWN;
     }
-    int rc = pica__sim_bind(fd, (const struct sockaddr *)&address->storage, address->length);
-    rc = rc == 0 ? pica__sim_listen(fd, 64) : rc;
+    int rc = pica__sim_bind_file(file, (const struct sockaddr *)&address->storage, address->length);
+    rc = rc == 0 ? pica__sim_listen_file(file, 64) : rc;
     if (rc < 0) {
         (void)pica__sim_close(fd);
         return rc;
@@ -195,11 +205,10 @@ int pica_sim_listen(const pica_address *address) {
 
 int pica_sim_accept(int fd) {
     for (;;) {
-        if (over() < 0) {
+        pica__sim_file *listener = file_now(fd);
+        if (listener == NULL) {
             return -ESHUTDOWN;
         }
-        pica__sim_point();
-        pica__sim_file *listener = pica__sim_file_of(fd);
         pica__sim_file *file;
         int rc = pica__sim_accept_file(listener, &file);
         if (rc != -EAGAIN) {
@@ -213,23 +222,22 @@ int pica_sim_accept(int fd) {
 }
 
 void pica_sim_finish(int fd) {
-    if (over() == 0) {
-        pica__sim_point();
-        pica__sim_stream_finish(pica__sim_file_of(fd));
+    pica__sim_file *file = file_now(fd);
+    if (file != NULL) {
+        pica__sim_stream_finish(file);
     }
 }
 
 void pica_sim_close(int fd) {
-    if (over() == 0) {
-        pica__sim_point();
+    if (file_now(fd) != NULL) {
         (void)pica__sim_close(fd);
     }
 }
 
 void pica_sim_reset(int fd) {
-    if (over() == 0) {
-        pica__sim_point();
-        pica__sim_file_of(fd)->linger_reset = true;
+    pica__sim_file *file = file_now(fd);
+    if (file != NULL) {
+        file->linger_reset = true;
         (void)pica__sim_close(fd);
     }
 }

@@ -112,7 +112,7 @@ bool pica__sim_migrate(void) {
 }
 
 unsigned pica__sim_workers(void) {
-    return pica__the_sim.options.workers;
+    return pica__the_sim.workers;
 }
 
 int pica__sim_steal(void) {
@@ -162,10 +162,13 @@ void pica__sim_chance_begin(void) {
     sim->grain = grains[pica__sim_draw(PICA__SIM_TIME, 4)];
     rates_begin(sim);
     strategy_begin(sim);
-    if (sim->options.workers == 0) {
-        uint32_t r = pica__sim_draw(PICA__SIM_SCHEDULE, 8);
-        sim->options.workers = r < 1 ? 1 : r < 4 ? 2 : r < 6 ? 3 : r < 7 ? 4 : 8;
-    }
+    uint32_t r = pica__sim_draw(PICA__SIM_SCHEDULE, 8);
+    sim->workers = sim->options.workers != 0 ? sim->options.workers
+                   : r < 1                   ? 1
+                   : r < 4                   ? 2
+                   : r < 6                   ? 3
+                   : r < 7                   ? 4
+                                             : 8;
 }
 
 /* --- public --- */

@@ -111,6 +111,7 @@ pica__sim_thread *pica__sim_thread_make(void *(*main)(void *arg), void *arg, con
 typedef struct pica__sim {
     struct pica_sim_options options;
     uint64_t seed;
+    unsigned workers;                 /* of a runtime if nobody says */
     struct pica_sim_report report;
     uint64_t hash;
     pica__random stream[PICA__SIM_STREAMS];
@@ -132,6 +133,7 @@ typedef struct pica__sim {
     pica__sim_thread *current;
     pica__heap events;
     bool trace;                       /* each step is told on stderr */
+    bool settling;                    /* the program has ended */
     bool ending;                      /* actors are to leave */
     bool stuck;                       /* a deadlock was reported */
     bool failed;
@@ -160,6 +162,7 @@ PICA__NORETURN void pica__sim_fatal(const char *format, ...) PICA__PRINTF(1, 2);
 
 void pica__sim_chance_begin(void);
 void pica__sim_threads_begin(void);
+void pica__sim_threads_settle(void);
 void pica__sim_threads_end(void);
 void pica__sim_net_end(void);
 

@@ -20,8 +20,11 @@ static void say_replay(void) {
     char line[REPLAY_BYTES + 512];
     int n = snprintf(line, sizeof line, "pica: replay: PICA_SIM_SEED=%llu",
                      (unsigned long long)sim->seed);
-    if (sim->options.workers != 0 && n > 0) {
-        n += snprintf(line + n, sizeof line - (size_t)n, " PICA_WORKERS=%u", sim->options.workers);
+    const char *workers = getenv("PICA_WORKERS");
+    if (workers != NULL && n > 0) {
+        n += snprintf(line + n, sizeof line - (size_t)n, " PICA_WORKERS=%.8s", workers);
+    } else if (sim->options.workers != 0 && n > 0) {
+        n += snprintf(line + n, sizeof line - (size_t)n, " workers=%u", sim->options.workers);
     }
     if (sim->options.skip != NULL && n > 0) {
         n += snprintf(line + n, sizeof line - (size_t)n, " PICA_SIM_SKIP=%.200s", sim->options.skip);
@@ -166,6 +169,7 @@ int pica__sim_begin(uint64_t seed, const struct pica_sim_options *options) {
 
 int pica__sim_end(struct pica_sim_report *report) {
     pica__sim *sim = &pica__the_sim;
+    pica__sim_threads_settle();
     pica__sim_net_end();
     sim->report.elapsed_ns = sim->now - INT64_C(1000000000000);
     pica__sim_threads_end();

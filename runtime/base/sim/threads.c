@@ -528,6 +528,15 @@ static bool all_ended(void) {
     return true;
 }
 
+/* The program has ended; what it sent still arrives, and actors may come to their ends. */
+void pica__sim_threads_settle(void) {
+    enum { STEPS = 200 };
+    pica__the_sim.settling = true;
+    for (int i = 0; i < STEPS && !all_ended(); i++) {
+        (void)pica__sim_block(pica__the_sim.now + INT64_C(500000000), "the actors' end");
+    }
+}
+
 /* Actors leave; whatever else is left behind cannot be helped. */
 void pica__sim_threads_end(void) {
     pica__sim *sim = &pica__the_sim;
