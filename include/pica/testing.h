@@ -11,6 +11,9 @@
  *
  *     PICA_ENGINE=sim PICA_SIM_SEED=7 PICA_SIM_SCENARIO=./clients.so ./program
  *
+ * A failing seed prints a line with what replays it; tools/pica-shrink then leaves out faults, and the parts that
+ * pica_sim_keep tells, as long as the failure stays.
+ *
  * The scenario is a shared object with a function `int pica_sim_scenario(void)`: it is called when the first
  * runtime of the program starts, and brings, by the calls below, what the program is to meet: clients and servers
  * (actors), files, names, other programs. Without PICA_SIM_SEED the seed is taken from the system, and told.
@@ -99,8 +102,8 @@ struct pica_sim_options {
     int check;                /* 0: the run is made twice and both traces compared; -1: once */
     int quiet;                /* 1: says nothing on stderr about a failure */
     uint64_t max_choices;     /* after so many choices and switch points the run has failed; 0: 20 million */
-    const char *skip;         /* numbers of faults that are left out, as "3,7-9"; for shrinking. NULL: none */
-    const char *drop;         /* the same for calls of pica_sim_keep */
+    const char *skip;         /* numbers of faults that are left out, as "3,7-9"; NULL: PICA_SIM_SKIP, else none */
+    const char *drop;         /* the same for calls of pica_sim_keep; PICA_SIM_DROP */
     void (*scenario)(void *arg); /* called before main, to bring actors; NULL: none */
     void *scenario_arg;
     struct pica_sim_report *report; /* filled, if not NULL */

@@ -43,7 +43,7 @@ static int descriptors(void) {
 static int run_real(const char *engine, const char *only) {
     (void)setenv("PICA_ENGINE", engine, 1);
     for (const struct workload *w = workloads; w->name != NULL; w++) {
-        if (only != NULL && strcmp(only, w->name) != 0) {
+        if (only != NULL ? strcmp(only, w->name) != 0 : w->hidden) {
             continue;
         }
         unsigned failures = atomic_load(&wl_failures);
@@ -162,8 +162,8 @@ struct arguments {
 static int run_sim(struct arguments *a) {
     struct totals t = {0};
     unsigned n = 0;
-    while (workloads[n].name != NULL) {
-        n++;
+    while (workloads[n].name != NULL && !workloads[n].hidden) {
+        n++; /* the hidden ones come last */
     }
     seen_size = (size_t)(a->to - a->from + 1) * 2 + 1;
     seen = calloc(seen_size, sizeof *seen);
@@ -172,7 +172,7 @@ static int run_sim(struct arguments *a) {
     }
     double start = seconds_now();
     for (uint64_t seed = a->from; seed <= a->to; seed++) {
-        for (unsigned i = 0; i < n; i++) {
+        for (unsigned i = 0; workloads[i].name != NULL; i++) {
             if (a->only != NULL ? strcmp(a->only, workloads[i].name) == 0 : seed % n == i) {
                 (void)run_seed(&t, seed, &workloads[i], &a->options);
             }

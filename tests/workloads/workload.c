@@ -4,10 +4,12 @@
 #include <stdio.h>
 
 const struct workload workloads[] = {
-    {"echo", wl_echo, 0},       {"chat", wl_chat, 0},     {"pool", wl_pool, 0},
-    {"proxy", wl_proxy, 0},     {"rpc", wl_rpc, 0},       {"locks", wl_locks, 0},
-    {"timers", wl_timers, 0},   {"files", wl_files, 0},   {"startstop", wl_startstop, 1},
-    {NULL, NULL, 0},
+    {"echo", wl_echo, 0, 0},     {"chat", wl_chat, 0, 0},
+    {"pool", wl_pool, 0, 0},     {"proxy", wl_proxy, 0, 0},
+    {"rpc", wl_rpc, 0, 0},       {"locks", wl_locks, 0, 0},
+    {"timers", wl_timers, 0, 0}, {"files", wl_files, 0, 0},
+    {"startstop", wl_startstop, 1, 0}, {"planted", wl_planted, 0, 1},
+    {NULL, NULL, 0, 0},
 };
 
 bool wl_no_faults;

@@ -15,7 +15,8 @@
 struct workload {
     const char *name;
     pica_fn main;
-    int plain; /* makes its runtimes itself */
+    int plain;  /* makes its runtimes itself */
+    int hidden; /* runs only when it is named */
 };
 /* Ended by a NULL name. */
 extern const struct workload workloads[];
@@ -29,6 +30,7 @@ int wl_locks(void *arg);
 int wl_timers(void *arg);
 int wl_startstop(void *arg);
 int wl_files(void *arg);
+int wl_planted(void *arg);
 
 /* Set by the program that runs workloads. */
 extern bool wl_no_faults;

@@ -186,8 +186,11 @@ uint32_t pica_sim_choose(uint32_t n) {
 }
 
 int pica_sim_keep(void) {
-    return !pica__simulated() || pica__the_sim.options.drop == NULL ||
-           !listed(pica__the_sim.options.drop, pica__the_sim.keep_number++);
+    if (!pica__simulated()) {
+        return 1;
+    }
+    uint64_t number = pica__the_sim.keep_number++;
+    return pica__the_sim.options.drop == NULL || !listed(pica__the_sim.options.drop, number);
 }
 
 void pica_sim_note(uint64_t what) {

@@ -12,31 +12,34 @@
 #include "runtime/base/sim/core.h"
 #include "runtime/base/sim/disk.h"
 
-enum { REPLAY_BYTES = 256 };
+static void say(const char *text) {
+    ssize_t ignored = write(STDERR_FILENO, text, strlen(text));
+    (void)ignored;
+}
 
-/* The line that replays it. Async-signal-safe but for snprintf of numbers, which allocates nothing. */
+static void say_variable(const char *name, const char *value) {
+    if (value != NULL) {
+        say(" ");
+        say(name);
+        say("=");
+        say(value);
+    }
+}
+
+/* The line that replays it, with what tools/pica-shrink needs to know. snprintf of numbers is all that it calls, so it
+ * may stand in the handler of a signal. */
 static void say_replay(void) {
     const pica__sim *sim = &pica__the_sim;
-    char line[REPLAY_BYTES + 512];
-    int n = snprintf(line, sizeof line, "pica: replay: PICA_SIM_SEED=%llu",
-                     (unsigned long long)sim->seed);
-    const char *workers = getenv("PICA_WORKERS");
-    if (workers != NULL && n > 0) {
-        n += snprintf(line + n, sizeof line - (size_t)n, " PICA_WORKERS=%.8s", workers);
-    } else if (sim->options.workers != 0 && n > 0) {
-        n += snprintf(line + n, sizeof line - (size_t)n, " workers=%u", sim->options.workers);
-    }
-    if (sim->options.skip != NULL && n > 0) {
-        n += snprintf(line + n, sizeof line - (size_t)n, " PICA_SIM_SKIP=%.200s", sim->options.skip);
-    }
-    if (sim->options.drop != NULL && n > 0) {
-        n += snprintf(line + n, sizeof line - (size_t)n, " PICA_SIM_DROP=%.200s", sim->options.drop);
-    }
-    if (n > 0) {
-        line[n] = '\n';
-        ssize_t ignored = write(STDERR_FILENO, line, (size_t)n + 1);
-        (void)ignored;
-    }
+    char text[80];
+    (void)snprintf(text, sizeof text, "pica: replay: PICA_SIM_SEED=%llu",
+                   (unsigned long long)sim->seed);
+    say(text);
+    say_variable("PICA_WORKERS", getenv("PICA_WORKERS"));
+    say_variable("PICA_SIM_SKIP", sim->options.skip);
+    say_variable("PICA_SIM_DROP", sim->options.drop);
+    (void)snprintf(text, sizeof text, " (%llu faults, %llu parts)\n",
+                   (unsigned long long)sim->fault_number, (unsigned long long)sim->keep_number);
+    say(text);
 }
 
 /* --- a process that dies in a simulation says how to see it again --- */
@@ -151,6 +154,12 @@ int pica__sim_begin(uint64_t seed, const struct pica_sim_options *options) {
     }
     memset(sim, 0, sizeof *sim);
     sim->options = *options;
+    if (sim->options.skip == NULL) {
+        sim->options.skip = getenv("PICA_SIM_SKIP");
+    }
+    if (sim->options.drop == NULL) {
+        sim->options.drop = getenv("PICA_SIM_DROP");
+    }
     if (sim->options.max_choices == 0) {
         sim->options.max_choices = 20000000;
     }
