@@ -24,14 +24,29 @@ static int answer(pica_reader *reader, pica_writer *writer, void *arg) {
     return 0;
 }
 
-/* Leaves tasks, a server and a connection behind. */
+/* Is cancelled while it reads. */
+static int reads_on(void *arg) {
+    pica_address address = *(pica_address *)arg;
+    pica_socket *socket;
+    char buffer[8];
+    int rc = pica_connect(&socket, &address);
+    if (rc == 0) {
+        while (pica_recv(socket, buffer, sizeof buffer) > 0) {
+        }
+        pica_socket_close(socket);
+    }
+    return 0;
+}
+
+static pica_address address;
+
+/* Leaves tasks, a server and connections behind. */
 static int leaves_all(void *arg) {
     pica_server **server = arg;
     for (int i = 0; i < TASKS; i++) {
         pica_task_unref(wl_task(sleeps_long, NULL, "left behind"));
     }
     if (WL_OK(pica_start_server(server, "127.0.0.1", 0, answer, NULL, NULL))) {
-        pica_address address;
         pica_socket *socket;
         WL_EQ(pica_server_address(*server, &address), 0);
         if (WL_OK(pica_connect(&socket, &address))) {
@@ -39,7 +54,7 @@ static int leaves_all(void *arg) {
             pica_socket_close(socket);
         }
         if (wl_choose(2) == 0) {
-            (void)pica_connect(&socket, &address); /* left open */
+            pica_task_unref(wl_task(reads_on, &address, "reader"));
         }
         pica_server_release(*server); /* its end goes on as the runtime ends */
     }
