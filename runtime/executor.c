@@ -77,6 +77,17 @@ struct end_wait {
     pica_executor *executor;
 };
 
+/* Added to and subtracted from by whoever submits and ends one, relaxed; read by the deadlock detector. */
+static _Atomic uint64_t all_jobs;
+
+uint64_t pica__executor_jobs(void) {
+    return atomic_load_explicit(&all_jobs, memory_order_relaxed);
+}
+
+static void all_jobs_add(uint64_t n) {
+    atomic_fetch_add_explicit(&all_jobs, n, memory_order_relaxed);
+}
+
 static bool forked(const pica_executor *ex) {
     return ex->forks != pica__fork_count();
 }
@@ -146,6 +157,7 @@ static void refuse_queued(pica_executor *ex, int code) {
             return;
         }
         job->end(job, code);
+        all_jobs_add(UINT64_MAX);
     }
 }
 
@@ -210,6 +222,7 @@ static void *thread_main(void *arg) {
         ex->jobs--; /* first, so that what follows from its end starts no thread beside this one */
         pica__unlock(&ex->lock);
         job->end(job, 0);
+        all_jobs_add(UINT64_MAX);
     }
     thread_leave(ex);
     return NULL;
@@ -283,6 +296,7 @@ static int submit(pica_executor *ex, pica__job *job, unsigned refs) {
     job->queued = true;
     pica__list_push_back(&ex->queue, &job->link);
     ex->jobs++;
+    all_jobs_add(1);
     struct idler *idler = idle_pop(ex);
     bool grow = idler == NULL && ex->threads < ex->max && ex->threads < ex->jobs;
     ex->threads += grow;
@@ -308,6 +322,7 @@ static bool withdraw(pica_executor *ex, pica__job *job) {
     job->queued = false;
     pica__list_remove(&job->link);
     ex->jobs--;
+    all_jobs_add(UINT64_MAX);
     return true;
 }
 

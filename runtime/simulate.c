@@ -101,11 +101,12 @@ int pica_sim_run(uint64_t seed, const struct pica_sim_options *options, pica_fn 
         return main == NULL ? -EINVAL : -EDEADLK;
     }
     hooks_set();
-    struct pica_sim_report first, second;
+    struct pica_sim_report first = {.size = 0}, second;
     void *altstack = NULL;
     (void)pica__overflow_thread_enter(&altstack);
     int rc = run_once(seed, options, main, arg, &first);
-    bool failed = rc == -EBUSY || rc == -EINVAL || first.failure[0] != 0;
+    bool never = first.size == 0; /* it did not even begin */
+    bool failed = never || first.failure[0] != 0;
     if (!failed && options->check >= 0) {
         (void)run_once(seed, options, main, arg, &second);
         int same = compare(options, &first, &second);
@@ -114,7 +115,7 @@ int pica_sim_run(uint64_t seed, const struct pica_sim_options *options, pica_fn 
     if (altstack != NULL) {
         pica__overflow_thread_leave(altstack);
     }
-    if (options->report != NULL && rc != -EBUSY && rc != -EINVAL) {
+    if (options->report != NULL && !never) {
         *options->report = first;
     }
     return rc;
@@ -182,6 +183,7 @@ int pica__simulate_process(const pica__config *config) {
     hooks_set();
     int rc = pica__sim_begin(process.seed++, &options);
     if (rc < 0) {
+        pica__log(PICA_LOG_ERROR, "PICA_ENGINE=sim: %s", pica_strerror(rc));
         return rc;
     }
     (void)pica__overflow_thread_enter(&process.altstack);

@@ -128,8 +128,7 @@ void pica__runtime_stack_freed(pica_runtime *rt) {
     }
 }
 
-/* With starved.lock: whether the caller is the only worker that is not asleep for good. */
-static bool all_others_quiet(pica__worker *self) {
+bool pica__others_quiet(pica__worker *self) {
     pica_runtime *rt = self->rt;
     bool quiet = atomic_load_explicit(&rt->shared.count, memory_order_acquire) == 0;
     pica__lock(&rt->idle.lock);
@@ -156,12 +155,12 @@ bool pica__starved_doze(pica__worker *worker) {
                  atomic_load_explicit(&loop->engine->in_flight, memory_order_relaxed) > 1;
     atomic_store_explicit(&worker->doze, pends ? PICA__DOZE_PENDS : PICA__DOZE_QUIET,
                           memory_order_seq_cst);
-    if (PICA__LIKELY(!any_starved(rt)) || pends) {
+    if (!any_starved(rt) || pends) {
         return false;
     }
     pica_task *task = NULL;
     pica__lock(&rt->starved.lock);
-    if (all_others_quiet(worker)) {
+    if (pica__others_quiet(worker)) {
         task = pop_locked(rt);
         if (task != NULL) {
             atomic_store_explicit(&worker->doze, PICA__DOZE_NOT, memory_order_seq_cst);

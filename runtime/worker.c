@@ -14,6 +14,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/park.h"
 #include "runtime/base/sim/sim.h"
+#include "runtime/deadlock.h"
 #include "runtime/fpcheck.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
@@ -32,6 +33,7 @@ enum {
     BLOCKS_MAX = 64     /* small buffers that a worker keeps */
 };
 #define WATCH_NS INT64_C(2000000)
+#define DEADLOCK_NS INT64_C(1000000000) /* of quiet before a deadlock is told */
 #define LINGER_NS INT64_C(100000000) /* how long somebody watches after the last step */
 
 /* Both run in the task's context, and unseen by the sanitizer: the links are the worker's, the contents
@@ -382,8 +384,15 @@ static void park(pica__worker *worker) {
         int64_t bound = pica__now() + WATCH_NS;
         deadline = deadline < bound ? deadline : bound;
     }
+    bool suspect = doze && deadline == INT64_MAX && pica__deadlock_suspected(worker);
+    if (suspect) {
+        deadline = pica__now() + DEADLOCK_NS;
+    }
     pica__count(&worker->stats.parks, 1);
     int delivered = pica__engine_wait(worker->loop->engine, deadline);
+    if (suspect && delivered == 0) {
+        pica__deadlock_check(worker);
+    }
     if (doze) {
         pica__starved_undoze(worker);
     }

@@ -118,7 +118,7 @@ struct pica_sim_options {
  * -EPROTO (pica_sim_fail was called, or descriptors were left open), -EILSEQ (the second run went another way:
  * something in it does not come from the seed). What is found broken in a way that forbids going on (a buffer
  * that was touched in flight, a descriptor that was used after it was closed, a call from a foreign thread) ends the
- * process. Also -EINVAL for bad options, -EBUSY if a simulation is under way, -ENOMEM, and the errors of pica_run.
+ * process. Also -ENOSYS under ThreadSanitizer, -EINVAL for bad options, -EBUSY if a simulation is under way, -ENOMEM, and the errors of pica_run.
  * Outside of runtimes; no other thread of the process may use this library meanwhile. */
 PICA_API int pica_sim_run(uint64_t seed, const struct pica_sim_options *options, pica_fn main, void *arg);
 

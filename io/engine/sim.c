@@ -299,7 +299,9 @@ static void flight_fire(pica__sim_event *event) {
     struct flight *f = PICA__CONTAINER_OF(event, struct flight, event);
     bool cancellable = f->op->kind <= PICA__OP_CONNECT;
     if (f->cancelled && f->op->kind == PICA__OP_CONNECT && pica__sim_fault(PICA_SIM_LATE)) {
-        return; /* it ends by itself */
+        const pica__op_connect *c = PICA__CONTAINER_OF(f->op, const pica__op_connect, op);
+        complete(f, pica__sim_connect_file(f->file, c->address, c->length) == 0 ? 0 : -ECANCELED, false);
+        return;
     }
     if (f->cancelled && cancellable && ends_cancelled(f)) {
         complete(f, -ECANCELED, false);

@@ -47,7 +47,7 @@ struct variable {
 
 /* --- the table ------------------------------------------------------------------------------ */
 
-enum debug_key { HELP, MIGRATE, SHUFFLE, POISON, WITHOUT, TRACE, SLOW };
+enum debug_key { HELP, MIGRATE, SHUFFLE, POISON, WITHOUT, TRACE, SLOW, DEADLOCK };
 
 static const struct word debug_keys[] = {
     {"help", HELP, "print this table to stderr and go on"},
@@ -56,6 +56,7 @@ static const struct word debug_keys[] = {
     {"poison", POISON, "fill stacks with a pattern before they are used again"},
     {"without=NAME+NAME...", WITHOUT, "do without optional features of the kernel"},
     {"trace", TRACE, "note where and when each task is created; pica_dump shows it"},
+    {"deadlock", DEADLOCK, "tell of tasks that wait when nothing of their runtime can wake them; always in debug builds"},
     {"slow=TIME", SLOW,
      "report a task or callback that runs longer than TIME (as in 100ms; us, ms or s) without a suspension"},
     {NULL, 0, NULL},
@@ -391,6 +392,9 @@ static void set_debug(pica__config *c, uint64_t key) {
     case TRACE:
         c->debug_trace = true;
         break;
+    case DEADLOCK:
+        c->debug_deadlock = true;
+        break;
     default:
         PICA__UNREACHABLE();
     }
@@ -460,6 +464,7 @@ static bool read_variable(pica__config *c, const struct variable *v) {
 
 int pica__config_from_env(pica__config *c) {
     memset(c, 0, sizeof *c);
+    c->debug_deadlock = PICA__DEBUG != 0;
     bool good = true;
     for (size_t i = 0; i < VARIABLES; i++) {
         good = read_variable(c, &variables[i]) && good; /* all complaints in one run */

@@ -46,6 +46,9 @@ static int serve(pica_reader *reader, pica_writer *writer, void *arg) {
             n++;
         }
     }
+    if (rc < 0 && rc != PICA_EINCOMPLETE) {
+        pica_writer_abort(writer); /* or both sides may close with bytes pending that neither reads */
+    }
     for (int i = 0; i < n; i++) {
         (void)wl_join(task[i]);
     }
@@ -67,16 +70,20 @@ static void broken(struct channel *c) {
 static int receives(void *arg) {
     struct channel *c = arg;
     struct message m;
-    while (pica_reader_readexactly(c->reader, &m, sizeof m, NULL) == 0) {
+    int rc;
+    while ((rc = pica_reader_readexactly(c->reader, &m, sizeof m, NULL)) == 0) {
         WL_CHECK(m.id < SLOTS);
         while (pica_lock_acquire(&c->lock) < 0) {
         }
         pica_future *future = c->pending[m.id % SLOTS];
         if (future != NULL) { /* else its caller has left */
-            int rc = pica_future_set_result(future, (void *)(uintptr_t)(m.value + 1u), NULL);
-            WL_CHECK(rc == 0 || pica_future_cancelled(future));
+            int set = pica_future_set_result(future, (void *)(uintptr_t)(m.value + 1u), NULL);
+            WL_CHECK(set == 0 || pica_future_cancelled(future));
         }
         pica_lock_release(&c->lock);
+    }
+    if (rc != PICA_EINCOMPLETE) {
+        pica_writer_abort(c->writer);
     }
     broken(c);
     return 0;
@@ -129,7 +136,7 @@ static int calls(void *arg) {
             WL_EQ(rc, value * 3);
         } else if (rc == PICA_ECANCELED) {
             return rc;
-        } else if (rc != PICA_ETIMEDOUT) {
+        } else if (rc != PICA_ETIMEDOUT && (wl_strict() || rc != PICA_ECLOSED)) {
             (void)WL_OK(rc);
         }
     }

@@ -77,9 +77,6 @@ typedef struct pica__sim_thread {
     const void *asan_bottom;
     size_t asan_size;
 #endif
-#if PICA__TSAN
-    void *tsan;
-#endif
 } pica__sim_thread;
 
 /* Something that happens at a time. fire runs on whatever thread's stack and must not block; the event is out of

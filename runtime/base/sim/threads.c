@@ -20,16 +20,6 @@
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
-#if PICA__TSAN
-#include <sanitizer/tsan_interface.h>
-#if defined(__clang__)
-#define UNINSTRUMENTED __attribute__((disable_sanitizer_instrumentation, noinline))
-#else
-#define UNINSTRUMENTED __attribute__((no_sanitize("thread"), noinline))
-#endif
-#else
-#define UNINSTRUMENTED __attribute__((noinline))
-#endif
 
 _Atomic bool pica__sim_on;
 pica__sim pica__the_sim;
@@ -63,7 +53,7 @@ void pica__sim_check_thread(void) {
 /* --- switching --- */
 
 /* Runs on the thread that was switched to; before: the one that was left. */
-UNINSTRUMENTED static void arrive(pica__sim_thread *before) {
+PICA__NOINLINE static void arrive(pica__sim_thread *before) {
     pica__sim_thread *self = pica__the_sim.current;
 #if PICA__ASAN
     __sanitizer_finish_switch_fiber(self->fake_stack, &before->asan_bottom, &before->asan_size);
@@ -78,7 +68,7 @@ UNINSTRUMENTED static void arrive(pica__sim_thread *before) {
 
 static pica__sim_thread *left_thread; /* by the last switch */
 
-UNINSTRUMENTED static void switch_to(pica__sim_thread *to) {
+PICA__NOINLINE static void switch_to(pica__sim_thread *to) {
     pica__sim_thread *from = pica__the_sim.current;
     from->self = pica__sim_hooks.self_get();
     if (__cxa_get_globals != NULL) {
@@ -90,10 +80,6 @@ UNINSTRUMENTED static void switch_to(pica__sim_thread *to) {
 #if PICA__ASAN
     __sanitizer_start_switch_fiber(from->state == PICA__SIM_ENDED ? NULL : &from->fake_stack,
                                    to->asan_bottom, to->asan_size);
-#endif
-#if PICA__TSAN
-    from->tsan = __tsan_get_current_fiber();
-    __tsan_switch_to_fiber(to->tsan, __tsan_switch_to_fiber_no_sync);
 #endif
     pica__context_switch(&from->context, &to->context);
     arrive(left_thread);
@@ -395,16 +381,10 @@ static void stack_drop(pica__sim_thread *t) {
 /* Nobody refers to it any more, and it does not run. */
 static void thread_free(pica__sim_thread *t) {
     stack_drop(t);
-#if PICA__TSAN
-    if (t->tsan != NULL && t->index != 0) {
-        __tsan_destroy_fiber(t->tsan);
-        t->tsan = NULL;
-    }
-#endif
     t->state = PICA__SIM_FREE;
 }
 
-UNINSTRUMENTED static void thread_main(void *arg) {
+PICA__NOINLINE static void thread_main(void *arg) {
     pica__sim_thread *self = arg;
     arrive(left_thread);
     (void)self->main(self->arg);
@@ -466,9 +446,6 @@ pica__sim_thread *pica__sim_thread_make(void *(*main)(void *arg), void *arg, con
     t->asan_bottom = stack.lo;
     t->asan_size = (size_t)(stack.hi - stack.lo);
 #endif
-#if PICA__TSAN
-    t->tsan = __tsan_create_fiber(0);
-#endif
     pica__context_make(&t->context, stack.lo, stack.hi, thread_main, t);
     t->state = PICA__SIM_RUNNABLE;
     return t;
@@ -511,9 +488,6 @@ void pica__sim_threads_begin(void) {
     t->state = PICA__SIM_RUNNABLE;
     t->priority = (int32_t)pica__sim_draw(PICA__SIM_SCHEDULE, 1u << 30);
     (void)snprintf(t->name, sizeof t->name, "main");
-#if PICA__TSAN
-    t->tsan = __tsan_get_current_fiber();
-#endif
     pica__the_sim.current = t;
 }
 
