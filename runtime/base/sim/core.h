@@ -132,6 +132,7 @@ typedef struct pica__sim {
     bool trace;                       /* each step is told on stderr */
     bool settling;                    /* the program has ended */
     bool ending;                      /* actors are to leave */
+    bool in_hook;                     /* no switch now */
     bool stuck;                       /* a deadlock was reported */
     bool failed;
     char failure[256];

@@ -188,9 +188,16 @@ static int64_t wake_due(void) {
     return next;
 }
 
+static bool deadlock(void) {
+    pica__the_sim.in_hook = true;
+    bool again = pica__sim_hooks.deadlock();
+    pica__the_sim.in_hook = false;
+    return again;
+}
+
 static void nothing_can_run(void) {
     pica__sim *sim = &pica__the_sim;
-    if (sim->ending || sim->stuck || !pica__sim_hooks.deadlock()) {
+    if (sim->ending || sim->stuck || !deadlock()) {
         for (unsigned i = 0; i < sim->threads; i++) {
             pica__sim_thread *t = sim->thread[i];
             if (t->state == PICA__SIM_BLOCKED) {
@@ -251,7 +258,7 @@ static void pass_time(void) {
         sim->options.max_choices = UINT64_MAX;
         pica__sim_failed("it did not end within the limit of choices");
         sim->report.deadlock = -1;
-        if (sim->stuck || !pica__sim_hooks.deadlock()) {
+        if (sim->stuck || !deadlock()) {
             pica__sim_fatal("it did not end within the limit of choices");
         }
         sim->stuck = true;
@@ -262,6 +269,9 @@ static void pass_time(void) {
 void pica__sim_point(void) {
     pica__sim_check_thread();
     pica__sim *sim = &pica__the_sim;
+    if (PICA__UNLIKELY(sim->in_hook)) {
+        return; /* on the stack of a thread that may be blocked */
+    }
     pass_time();
     if (PICA__UNLIKELY(pica__sim_fault(PICA_SIM_STALL)) && !sim->current->actor) {
         (void)pica__sim_block(sim->now + 1 + pica__sim_draw(PICA__SIM_TIME, STALL_NS), "stalled");
@@ -363,6 +373,19 @@ pica__sim_thread *pica__sim_current(void) {
     return pica__the_sim.current;
 }
 
+/* Whether there is one left from an earlier simulation must not be seen: no switch meanwhile. */
+static bool stack_get(pica__stack *stack) {
+    if (kept.stacks > 0) {
+        *stack = kept.stack[--kept.stacks];
+        return true;
+    }
+    bool in_hook = pica__the_sim.in_hook;
+    pica__the_sim.in_hook = true;
+    int rc = pica__stack_map(STACK_BYTES, 0, stack);
+    pica__the_sim.in_hook = in_hook;
+    return rc == 0;
+}
+
 static void stack_drop(pica__sim_thread *t) {
     if (t->stack.hi == NULL) {
         return;
@@ -426,10 +449,8 @@ static pica__sim_thread *place_get(void) {
 
 pica__sim_thread *pica__sim_thread_make(void *(*main)(void *arg), void *arg, const char *name) {
     pica__sim_check_thread();
-    pica__stack stack = {NULL, NULL};
-    if (kept.stacks > 0) {
-        stack = kept.stack[--kept.stacks];
-    } else if (pica__stack_map(STACK_BYTES, 0, &stack) < 0) {
+    pica__stack stack;
+    if (!stack_get(&stack)) {
         return NULL;
     }
     pica__sim_thread *t = place_get();
