@@ -161,6 +161,18 @@ PICA_API void pica_sim_finish(int fd);
 PICA_API void pica_sim_close(int fd);
 /* Closes so that the other side sees a reset. */
 PICA_API void pica_sim_reset(int fd);
+/* Makes or replaces a file of the simulation, for the program to open. 0, -ENOMEM, -ESHUTDOWN. */
+PICA_API int pica_sim_file(const char *path, const void *data, size_t size);
+/* Look-ups of host find this address, and others that it was told of (the port is the one asked for). 0, -ENOMEM,
+ * -ESHUTDOWN. */
+PICA_API int pica_sim_name(const char *host, const pica_address *address);
+/* What pica_create_subprocess_exec starts when it is asked for the program `name`: fn(argc, argv, arg) on an actor of
+ * its own; its result is the exit code. Other programs are not found (-ENOENT). A signal ends it: the calls of
+ * actors then return -ESHUTDOWN. 0, -ENOMEM (too many, or the name is too long), -ESHUTDOWN. */
+PICA_API int pica_sim_program(const char *name, int (*fn)(int argc, const char *const argv[], void *arg), void *arg);
+/* The descriptors of such a program, 0 to 2, for pica_sim_read and pica_sim_write; -1 if it has none there, or the
+ * caller is no such program. */
+PICA_API int pica_sim_stdio(int which);
 /* Raises a signal in the process, as another process would send it; nothing once the program has ended. */
 PICA_API void pica_sim_signal(int signum);
 

@@ -5,7 +5,9 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "runtime/base/sim/child.h"
 #include "runtime/base/sim/disk.h"
 #include "runtime/base/sim/net.h"
 #include "runtime/base/sim/sys.h"
@@ -42,7 +44,7 @@ int pica_sim_actor(void (*fn)(void *arg), void *arg, const char *name) {
 }
 
 static int over(void) {
-    return pica__simulated() && !pica__the_sim.ending ? 0 : -ESHUTDOWN;
+    return pica__simulated() && !pica__the_sim.ending && !pica__sim_child_killed() ? 0 : -ESHUTDOWN;
 }
 
 /* After letting others run: what is behind fd; NULL if it is all over. */
@@ -65,6 +67,10 @@ int pica_sim_sleep(double seconds) {
         (void)pica__sim_block(deadline, "a sleep");
     }
     return over();
+}
+
+int pica_sim_file(const char *path, const void *data, size_t size) {
+    return over() < 0 ? -ESHUTDOWN : pica__sim_disk_put(path, data, size);
 }
 
 void pica_sim_signal(int signum) {
@@ -110,6 +116,9 @@ ssize_t pica_sim_read(int fd, void *buffer, size_t size, double limit) {
         if (file == NULL) {
             return -ESHUTDOWN;
         }
+        if (file->kind == PICA__SIM_DISK) {
+            return 0; /* /dev/null */
+        }
         ssize_t n = pica__sim_stream_read(file, buffer, size);
         if (n != -EAGAIN) {
             return n;
@@ -123,10 +132,18 @@ ssize_t pica_sim_read(int fd, void *buffer, size_t size, double limit) {
 
 int pica_sim_write(int fd, const void *buffer, size_t size) {
     const char *at = buffer;
+    if (fd >= 0 && fd < PICA__SIM_FD) { /* a process that inherited it */
+        ssize_t ignored = write(fd, buffer, size);
+        (void)ignored;
+        return 0;
+    }
     while (size > 0) {
         pica__sim_file *file = file_now(fd);
         if (file == NULL) {
             return -ESHUTDOWN;
+        }
+        if (file->kind == PICA__SIM_DISK) {
+            return 0;
         }
         struct iovec part = {(void *)(uintptr_t)at, size};
         ssize_t n = pica__sim_stream_write(file, &part, 1);

@@ -67,6 +67,7 @@ typedef struct pica__sim_thread {
     _Atomic uint32_t *word;   /* what it is parked on, or NULL */
     int64_t deadline;         /* of its block */
     const char *waits;        /* what for, when blocked; for reports */
+    struct pica__sim_child *child; /* the process that it is, or NULL */
     struct pica__sim_thread *joiner;
     void *(*main)(void *arg);
     void *arg;

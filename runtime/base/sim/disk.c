@@ -366,8 +366,3 @@ int pica__sim_disk_put(const char *path, const void *data, size_t size) {
     }
     return 0;
 }
-
-bool pica__sim_child_ended(const pica__sim_file *file) {
-    (void)file;
-    return false;
-}

@@ -35,5 +35,6 @@ void pica__sim_disk_end(void);
 
 /* Processes: child.c. */
 bool pica__sim_child_ended(const struct pica__sim_file *file);
+void pica__sim_child_unwatch(struct pica__sim_file *file);
 
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "runtime/base/sim/child.h"
 #include "runtime/base/sim/core.h"
 #include "runtime/base/sim/disk.h"
 
@@ -186,6 +187,8 @@ int pica__sim_end(struct pica_sim_report *report) {
     sim->report.elapsed_ns = sim->now - INT64_C(1000000000000);
     pica__sim_threads_end();
     pica__sim_disk_end();
+    pica__sim_children_end();
+    pica__sim_names_end();
     sim->report.hash = sim->hash;
     memcpy(sim->report.failure, sim->failure, sizeof sim->failure);
     watch_deaths(false);

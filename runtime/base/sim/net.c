@@ -396,8 +396,10 @@ int pica__sim_close(int fd) {
             pica__sim_listener_close(file);
             break;
         case PICA__SIM_DISK:
-        case PICA__SIM_CHILD:
             pica__sim_disk_close(file);
+            break;
+        case PICA__SIM_CHILD:
+            pica__sim_child_unwatch(file);
             break;
     }
     free(file);

@@ -16,6 +16,7 @@ struct stat;
 int pica__sim_socket(int domain, int type, int protocol);
 int pica__sim_socketpair(int domain, int type, int fds[2]);
 int pica__sim_pipe2(int fds[2], int flags);
+int pica__sim_open(const char *path, int flags);
 int pica__sim_bind(int fd, const struct sockaddr *addr, unsigned len);
 int pica__sim_listen(int fd, int backlog);
 int pica__sim_accept4(int fd, struct sockaddr *addr, unsigned *len);
