@@ -17,6 +17,7 @@
 #include "runtime/base/overflow.h"
 #include "runtime/base/random.h"
 #include "runtime/base/sim/core.h"
+#include "runtime/places.h"
 #include "runtime/rt.h"
 
 static void *self_get(void) {
@@ -46,6 +47,9 @@ static bool deadlock(void) {
     }
     if (sim->options.quiet <= 0) {
         (void)pica_dump(STDERR_FILENO);
+        for (pica__link *l = pica__runtimes.list.next; l != &pica__runtimes.list; l = l->next) {
+            pica__places_tell(PICA__CONTAINER_OF(l, pica_runtime, listed));
+        }
     }
     if (!running) {
         return false;
