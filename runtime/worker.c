@@ -311,8 +311,8 @@ static bool anything(pica__worker *worker) {
         (worker->hosted && pica__worker_host_due(worker))) {
         return true;
     }
-    if (worker->fifo) {
-        return false;
+    if (worker->fifo || (pica__simulated() && pica__sim_steal() < 0)) {
+        return false; /* it would not get what it sees */
     }
     for (unsigned i = 0; i < rt->workers; i++) {
         if (i != worker->index && stealable(&rt->worker[i]) >= STEAL_WORTH) {

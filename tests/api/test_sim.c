@@ -354,10 +354,13 @@ static int answers_main(void *arg) {
     PT_EQ(pica_listen(&listener, &actor_address, NULL), 0);
     PT_EQ(pica_accept(listener, &socket, &peer), 0);
     PT_CHECK(pica_address_port(&peer) != 0);
-    while (pica_recv(socket, &c, 1) == 1) {
-        c = (char)(c - 'a' + 'A');
-        PT_EQ(pica_sendall(socket, &c, 1), 0);
+    /* All of it first: the asker does not read before it has written all. */
+    char text[5];
+    size_t n = 0;
+    while (n < sizeof text && pica_recv(socket, &c, 1) == 1) {
+        text[n++] = (char)(c - 'a' + 'A');
     }
+    PT_EQ(pica_sendall(socket, text, n), 0);
     pica_socket_close(socket);
     pica_socket_close(listener);
     return 0;
