@@ -4,6 +4,7 @@
 # build look again, so that none is forgotten.
 file(GLOB pica_sources CONFIGURE_DEPENDS RELATIVE "${PROJECT_SOURCE_DIR}"
      "${PROJECT_SOURCE_DIR}/runtime/base/*.c"
+     "${PROJECT_SOURCE_DIR}/runtime/base/sim/*.c"
      "${PROJECT_SOURCE_DIR}/io/engine/*.c"
      "${PROJECT_SOURCE_DIR}/runtime/*.c"
      "${PROJECT_SOURCE_DIR}/sync/*.c"

@@ -22,5 +22,6 @@
 #include <pica/datagram.h>
 #include <pica/debug.h>
 #include <pica/file.h>
+#include <pica/testing.h>
 
 #endif

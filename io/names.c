@@ -21,6 +21,8 @@
 #include "runtime/base/alloc.h"
 #include "runtime/base/compiler.h"
 #include "runtime/base/lock.h"
+#include "runtime/base/sim/child.h"
+#include "runtime/base/sim/sim.h"
 #include "runtime/executor.h"
 #include "runtime/loop.h"
 #include "runtime/task.h"
@@ -203,6 +205,52 @@ static int code_of(int error, int system) {
     }
 }
 
+static void set_port(pica_address *address, unsigned port) {
+    if (address->storage.ss_family == AF_INET) {
+        ((struct sockaddr_in *)&address->storage)->sin_port = htons((uint16_t)port);
+    } else if (address->storage.ss_family == AF_INET6) {
+        ((struct sockaddr_in6 *)&address->storage)->sin6_port = htons((uint16_t)port);
+    }
+}
+
+/* In a simulation: as far as its table of names goes; services are numbers. */
+static int lookup_simulated(struct lookup *lookup) {
+    enum { MAX = 8 };
+    pica_address all[MAX];
+    pica_address local[2];
+    unsigned port = 0;
+    if (!parse_port(lookup->service, &port)) {
+        return PICA_EAI_SERVICE;
+    }
+    const char *host = lookup->host != NULL ? lookup->host : "localhost";
+    int n = pica__sim_resolve(host, all, MAX);
+    if (n == 0 && strcmp(host, "localhost") == 0) {
+        (void)pica_address_ip(&local[0], "127.0.0.1", 0);
+        (void)pica_address_ip(&local[1], "::1", 0);
+        memcpy(all, local, sizeof local);
+        n = 2;
+    }
+    if (n <= 0) {
+        return n < 0 ? PICA_EAI_AGAIN : PICA_EAI_NONAME;
+    }
+    int family = lookup->hints.ai_family;
+    int count = 0;
+    for (int i = 0; i < n; i++) {
+        if (family == AF_UNSPEC || family == all[i].storage.ss_family) {
+            all[count++] = all[i];
+        }
+    }
+    lookup->list = count == 0 ? NULL : list_new((size_t)count, host);
+    pica_addrinfo *to = lookup->list;
+    for (int i = 0; i < count && to != NULL; i++, to = to->next) {
+        to->address = all[i];
+        set_port(&to->address, port);
+        to->type = lookup->hints.ai_socktype != 0 ? lookup->hints.ai_socktype : SOCK_STREAM;
+        to->protocol = IPPROTO_TCP;
+    }
+    return count == 0 ? PICA_EAI_NODATA : lookup->list == NULL ? -ENOMEM : 0;
+}
+
 static void lookup_run(pica__job *job) {
     struct lookup *lookup = PICA__CONTAINER_OF(job, struct lookup, job);
     struct addrinfo *found = NULL;
@@ -210,6 +258,10 @@ static void lookup_run(pica__job *job) {
     bool abandoned = lookup->abandoned;
     pica__unlock(&lookup->lock);
     if (abandoned) {
+        return;
+    }
+    if (pica__simulated()) {
+        lookup->rc = lookup_simulated(lookup);
         return;
     }
     int error = getaddrinfo(lookup->host, lookup->service, &lookup->hints, &found);

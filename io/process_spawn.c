@@ -17,6 +17,8 @@
 #include <unistd.h>
 
 #include "runtime/base/compiler.h"
+#include "runtime/base/sim/child.h"
+#include "runtime/base/sim/sim.h"
 
 static int add_files(posix_spawn_file_actions_t *files, const struct pica__spawn *spawn) {
     int rc = 0;
@@ -52,6 +54,9 @@ static int set_attributes(posix_spawnattr_t *attributes, const struct pica__spaw
 
 /* Out of line: posix_spawn may touch errno, and the caller suspends. */
 PICA__NOINLINE int pica__spawn(pid_t *pid, const struct pica__spawn *spawn) {
+    if (pica__simulated()) {
+        return pica__sim_spawn(pid, spawn->argv, spawn->fd, spawn->err_to_out);
+    }
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
     int rc = posix_spawn_file_actions_init(&files);

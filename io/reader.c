@@ -224,8 +224,10 @@ static ssize_t receive_end(struct pica_reader *reader, ssize_t got) {
         if (pica__writer_closing(&stream->writer)) {
             return PICA_ECLOSED;
         }
-        reader->eof = true;
-        return 0;
+        /* So does the writer's loss of the connection. */
+        reader->error = pica__writer_error(&stream->writer);
+        reader->eof = reader->error == 0;
+        return reader->error;
     case -EAGAIN: {
         int rc = wait_for_more(reader);
         return rc < 0 ? rc : -EAGAIN;

@@ -7,6 +7,7 @@
 
 #include "runtime/base/alloc.h"
 #include "runtime/base/check.h"
+#include "runtime/base/sim/sim.h"
 #include "runtime/base/sys.h"
 #include "runtime/rt.h"
 #include "runtime/task.h"
@@ -300,8 +301,8 @@ int pica__socket_adopt_tail(pica_socket **out, int fd, pica_loop *home, size_t s
     int one = 1; /* fails on all but TCP, which alone has such a delay; and says what is no socket */
     int rc = pica__sys_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     socket->tcp = rc == 0;
-    socket->plain = rc == -ENOTSOCK;
-    if (socket->plain) {
+    socket->plain = rc == -ENOTSOCK || pica__sim_fd(fd); /* simulated ones move by the same calls */
+    if (rc == -ENOTSOCK) {
         (void)pica__sys_fcntl(fd, F_SETFL, pica__sys_fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
     }
     socket->home = home;

@@ -115,17 +115,28 @@ static void drop(struct pica_writer *writer, struct pica__chunks *list) {
 
 /* --- the flush ------------------------------------------------------------------------------ */
 
+/* The stream has a hole, though the connection may be up (no memory). Who reads here would wait for a peer that
+ * waits for what is lost: it finds an end, and LOST. For the peer the close will be a reset. */
+static void break_off(pica_socket *socket) {
+    (void)pica_socket_setopt(socket, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
+    (void)pica_socket_shutdown(socket, SHUT_RD);
+}
+
 void pica__writer_lost(struct pica_writer *writer, int error) {
     struct pica__chunks dropped = {NULL, NULL};
     pica__lock(&writer->lock);
     uint32_t state = pica__writer_state(writer);
-    if ((state & (PICA__WRITER_LOST | PICA__WRITER_ABORTED | PICA__WRITER_CLOSED)) == 0) {
+    bool first = (state & (PICA__WRITER_LOST | PICA__WRITER_ABORTED | PICA__WRITER_CLOSED)) == 0;
+    if (first) {
         writer->error = error;
         pica__writer_set_state(writer, state | PICA__WRITER_LOST);
     }
     /* What the flush has in hand is dropped by the flush, which looks at the state each time. */
     chunks_move(&dropped, &writer->waiting);
     pica__unlock(&writer->lock);
+    if (first && error != -ECONNRESET && error != -EPIPE) {
+        break_off(pica__stream_of_writer(writer)->socket);
+    }
     drop(writer, &dropped);
 }
 

@@ -7,6 +7,7 @@
  * the cancel, so does the awaiter. If the next task had ended already, the awaiter's stays pending.
  */
 #include "runtime/base/check.h"
+#include "runtime/base/sim/sim.h"
 #include "runtime/rt.h"
 #include "runtime/task.h"
 #include "runtime/wait.h"
@@ -67,7 +68,13 @@ static void cancel_wait(pica_task *task) {
         release(task, passed_on, false);
         return;
     }
+    if (pica__simulated()) {
+        pica__sim_point(); /* what is waited for may come now that it is claimed */
+    }
     bool withdrawn = wait->ops->cancel(wait);
+    if (pica__simulated()) {
+        pica__sim_point();
+    }
     if (withdrawn) {
         wait->result = PICA_ECANCELED;
     }

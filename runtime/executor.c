@@ -32,6 +32,7 @@
 #include "runtime/base/lock.h"
 #include "runtime/base/log.h"
 #include "runtime/base/park.h"
+#include "runtime/base/thread.h"
 #include "runtime/rt.h"
 #include "runtime/task.h"
 #include "runtime/wait.h"
@@ -76,6 +77,17 @@ struct end_wait {
     pica_executor *executor;
 };
 
+/* Added to and subtracted from by whoever submits and ends one, relaxed; read by the deadlock detector. */
+static _Atomic uint64_t all_jobs;
+
+uint64_t pica__executor_jobs(void) {
+    return atomic_load_explicit(&all_jobs, memory_order_relaxed);
+}
+
+static void all_jobs_add(uint64_t n) {
+    atomic_fetch_add_explicit(&all_jobs, n, memory_order_relaxed);
+}
+
 static bool forked(const pica_executor *ex) {
     return ex->forks != pica__fork_count();
 }
@@ -89,7 +101,7 @@ static void join_ended(pica_executor *ex) {
     ex->has_ended = false;
     pica__unlock(&ex->lock);
     if (has_ended) {
-        (void)pthread_join(ended, NULL);
+        pica__thread_join(ended);
     }
 }
 
@@ -145,6 +157,7 @@ static void refuse_queued(pica_executor *ex, int code) {
             return;
         }
         job->end(job, code);
+        all_jobs_add(UINT64_MAX);
     }
 }
 
@@ -186,13 +199,13 @@ static void thread_leave(pica_executor *ex) {
     pthread_t before = ex->ended;
     bool last = ex->refs == 1;
     ex->has_ended = !last;
-    ex->ended = pthread_self();
+    ex->ended = pica__thread_self();
     settle(ex, 1);
     if (has_before) {
-        (void)pthread_join(before, NULL);
+        pica__thread_join(before);
     }
     if (last) {
-        (void)pthread_detach(pthread_self());
+        pica__thread_detach(pica__thread_self());
     }
 }
 
@@ -200,7 +213,6 @@ static void *thread_main(void *arg) {
     pica_executor *ex = arg;
     struct idler self = {.woken = 0};
     pica__job *job;
-    (void)pthread_setname_np(pthread_self(), "pica-pool");
     while ((job = next_job(ex, &self)) != NULL) {
         job->run(job);
         if (forked(ex)) {
@@ -210,6 +222,7 @@ static void *thread_main(void *arg) {
         ex->jobs--; /* first, so that what follows from its end starts no thread beside this one */
         pica__unlock(&ex->lock);
         job->end(job, 0);
+        all_jobs_add(UINT64_MAX);
     }
     thread_leave(ex);
     return NULL;
@@ -248,9 +261,9 @@ static int thread_create(pica_executor *ex) {
     (void)pthread_attr_setstacksize(&attr, THREAD_STACK > least ? THREAD_STACK : least);
     attr_block_signals(&attr);
     attr_unbind(&attr);
-    rc = pthread_create(&thread, &attr, thread_main, ex);
+    rc = pica__thread_create(&thread, &attr, thread_main, ex, "pica-pool");
     (void)pthread_attr_destroy(&attr);
-    return -rc;
+    return rc;
 }
 
 /* Starts the thread whose place was reserved, with its reference. Out of line, since the C library's errno
@@ -283,6 +296,7 @@ static int submit(pica_executor *ex, pica__job *job, unsigned refs) {
     job->queued = true;
     pica__list_push_back(&ex->queue, &job->link);
     ex->jobs++;
+    all_jobs_add(1);
     struct idler *idler = idle_pop(ex);
     bool grow = idler == NULL && ex->threads < ex->max && ex->threads < ex->jobs;
     ex->threads += grow;
@@ -308,6 +322,7 @@ static bool withdraw(pica_executor *ex, pica__job *job) {
     job->queued = false;
     pica__list_remove(&job->link);
     ex->jobs--;
+    all_jobs_add(UINT64_MAX);
     return true;
 }
 

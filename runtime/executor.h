@@ -35,6 +35,9 @@ bool pica__executor_withdraw(pica_executor *executor, pica__job *job);
 /* pica_run_in_executor for a given pool. */
 int pica__executor_run(pica_executor *executor, pica_fn fn, void *arg);
 
+/* Jobs of all pools of the process that are queued or run, and whose ends are not through. Any thread. */
+uint64_t pica__executor_jobs(void);
+
 /* The pools of a runtime, each with a cap of its own, so that none holds up another. */
 enum pica__pool {
     PICA__POOL_DEFAULT, /* the user's */

@@ -2,6 +2,7 @@
 #include "runtime/idle.h"
 
 #include "runtime/base/check.h"
+#include "runtime/base/sim/sim.h"
 #include "runtime/rt.h"
 #include "runtime/worker.h"
 
@@ -47,6 +48,9 @@ void pica__idle_notify(pica_runtime *rt) {
     if (atomic_load_explicit(&idle->searching, memory_order_relaxed) != 0 ||
         atomic_load_explicit(&idle->sleeping, memory_order_relaxed) == 0) {
         return;
+    }
+    if (pica__simulated()) {
+        pica__sim_point();
     }
     pica__lock(&idle->lock);
     pica__link *first = pica__list_pop_front(&idle->sleepers);

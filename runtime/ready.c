@@ -1,6 +1,7 @@
 /* Where a task goes that may run, and where a worker finds the next one: see the head of worker.h. */
 #include "runtime/base/check.h"
 #include "runtime/base/clock.h"
+#include "runtime/base/sim/sim.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
 #include "runtime/task.h"
@@ -75,16 +76,20 @@ static void deque_push(pica__worker *worker, uintptr_t entry) {
 
 /* --- making runnable --- */
 
-/* Debugging: the task moves to another worker, always. */
-static void push_elsewhere(pica__worker *worker, pica_task *task) {
+/* Debugging and simulation: the task moves to another worker, always or sometimes. False: it stays. */
+static bool push_elsewhere(pica__worker *worker, pica_task *task) {
     pica_runtime *rt = worker->rt;
+    if (rt->workers == 1 ||
+        (pica__simulated() && !rt->config.debug_migrate && !pica__sim_migrate())) {
+        return false;
+    }
     unsigned step = 1 + pica__random_next(&worker->random) % (rt->workers - 1);
     pica__loop_post(&rt->loop[(worker->index + step) % rt->workers], &task->ready);
+    return true;
 }
 
 static void ready_here(pica__worker *worker, pica_task *task) {
-    if (worker->debug_migrate && worker->rt->workers > 1) {
-        push_elsewhere(worker, task);
+    if (PICA__UNLIKELY(worker->debug_migrate) && push_elsewhere(worker, task)) {
         return;
     }
     if (worker->current == NULL) {
@@ -132,9 +137,7 @@ void pica__ready(pica_task *task) {
 void pica__ready_last(pica__worker *worker, pica_task *task) {
     if (task->pinned || worker->fifo) {
         pica__loop_post(task->loop, &task->ready);
-    } else if (worker->debug_migrate && worker->rt->workers > 1) {
-        push_elsewhere(worker, task);
-    } else {
+    } else if (!worker->debug_migrate || !push_elsewhere(worker, task)) {
         deque_push(worker, (uintptr_t)task);
     }
 }
@@ -175,8 +178,14 @@ void pica__ready_unstarted(pica_task *task, bool placed) {
 
 /* --- what is next --- */
 
-/* Debugging: moves the oldest entry to the back, sometimes. */
+/* Debugging: moves the oldest entry to the back, sometimes. In simulations between two steps others may run. */
 static void shuffle(pica__worker *worker) {
+    if (pica__simulated()) {
+        pica__sim_point();
+        if (!worker->rt->config.debug_shuffle) {
+            return;
+        }
+    }
     if ((pica__random_next(&worker->random) & 1) != 0) {
         uintptr_t entry = pica__deque_take(&worker->deque);
         if (entry != 0) {

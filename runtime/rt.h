@@ -19,6 +19,7 @@
 #include "runtime/base/env.h"
 #include "runtime/base/list.h"
 #include "runtime/base/lock.h"
+#include "runtime/base/sim/sim.h"
 #include "runtime/base/stack.h"
 #include "runtime/executor.h"
 #include "runtime/idle.h"
@@ -101,6 +102,9 @@ struct pica_runtime {
 
     pica__pools pools;        /* of threads for blocking calls */
 
+    /* Whether a deadlock was reported. Exchanged by workers, relaxed. */
+    _Atomic bool deadlock_told;
+
     pica_task_error_hook task_error;
     void *task_error_ctx;
 };
@@ -118,6 +122,9 @@ static inline bool pica__visit(pica_runtime *rt) {
     pica__worker *worker = pica__self();
     if (PICA__LIKELY(worker != NULL && worker->rt == rt)) {
         return false;
+    }
+    if (pica__simulated()) {
+        pica__sim_check_thread();
     }
     atomic_fetch_add_explicit(&rt->visitors, 1, memory_order_relaxed);
     return true;
@@ -158,10 +165,10 @@ void pica__socket_gone(pica_runtime *rt);
 /* Asks every task that has not ended, except one, to end. Any thread. */
 void pica__runtime_cancel_all(pica_runtime *rt, pica_task *except);
 
-/* Tasks without stacks: starved.c. Where there is no limit and none is starved, which costs one look, the
- * workers leave the rest of it out; the first that is starved wakes them all. */
+/* Tasks without stacks: starved.c. Where there is no limit and none is starved, and deadlocks are not looked for,
+ * which costs one look, the workers leave the rest of it out; the first that is starved wakes them all. */
 static inline bool pica__may_starve(pica_runtime *rt) {
-    return rt->config.max_stacks != 0 ||
+    return rt->config.max_stacks != 0 || rt->config.debug_deadlock ||
            atomic_load_explicit(&rt->starved.count, memory_order_relaxed) != 0;
 }
 /* An unstarted task found no stack; takes over the start entry's reference. */
@@ -172,6 +179,8 @@ bool pica__starved_run(pica__worker *worker);
 bool pica__starved_can_run(pica__worker *worker);
 /* By a worker about to park: gives its idle stacks back where they may be missed. */
 void pica__starved_release(pica__worker *worker);
+/* Whether the caller, a worker, is the only one that is not asleep for good. */
+bool pica__others_quiet(pica__worker *self);
 /* By a worker that has nothing to do, just before it sleeps. If nothing can ever free a stack, fails
  * the oldest task that has none; true if so: then the worker does not sleep. */
 bool pica__starved_doze(pica__worker *worker);

@@ -13,8 +13,11 @@
 #include "runtime/base/overflow.h"
 #include "runtime/base/park.h"
 #include "runtime/base/relax.h"
+#include "runtime/base/sim/sim.h"
+#include "runtime/base/thread.h"
 #include "runtime/handle.h"
 #include "runtime/signal.h"
+#include "runtime/simulate.h"
 #include "runtime/slow.h"
 #include "runtime/task.h"
 
@@ -187,8 +190,9 @@ static int worker_init(pica_runtime *rt, unsigned i) {
     w->index = i;
     w->fifo = rt->config.fifo;
     w->alone = rt->workers == 1;
-    w->debug_migrate = rt->config.debug_migrate;
-    w->debug_shuffle = rt->config.debug_shuffle;
+    /* Both are where a simulation looks, so that it costs nothing else. */
+    w->debug_migrate = rt->config.debug_migrate || pica__simulated();
+    w->debug_shuffle = rt->config.debug_shuffle || pica__simulated();
     pica__random_init(&w->random, rt->config.seed + i * UINT64_C(0x9e3779b97f4a7c15));
     pica__deque_init(&w->deque);
     pica__stack_cache_init(&w->stacks, rt->stacks);
@@ -238,7 +242,7 @@ static void threads_join(pica_runtime *rt, unsigned started) {
         return;
     }
     for (unsigned i = 0; i < started; i++) {
-        pthread_join(rt->worker[i].thread, NULL);
+        pica__thread_join(rt->worker[i].thread);
     }
 }
 
@@ -253,18 +257,15 @@ static int threads_start(pica_runtime *rt, bool hosted) {
         return rc;
     }
     while (started < rt->workers && rc == 0) {
-        rc = -pthread_create(&rt->worker[started].thread, NULL, pica__worker_main,
-                             &rt->worker[started]);
-        if (rc == 0) {
-            char name[16] = "pica-w";
-            unsigned n = started % 10000;
-            name[6] = (char)('0' + n / 1000);
-            name[7] = (char)('0' + n / 100 % 10);
-            name[8] = (char)('0' + n / 10 % 10);
-            name[9] = (char)('0' + n % 10);
-            (void)pthread_setname_np(rt->worker[started].thread, name);
-            started++;
-        }
+        char name[16] = "pica-w";
+        unsigned n = started % 10000;
+        name[6] = (char)('0' + n / 1000);
+        name[7] = (char)('0' + n / 100 % 10);
+        name[8] = (char)('0' + n / 10 % 10);
+        name[9] = (char)('0' + n % 10);
+        rc = pica__thread_create(&rt->worker[started].thread, NULL, pica__worker_main,
+                                 &rt->worker[started], name);
+        started += rc == 0;
     }
     wait_for_stopped(rt, started);
     int error = atomic_load_explicit(&rt->start_error, memory_order_acquire);
@@ -275,8 +276,13 @@ static int threads_start(pica_runtime *rt, bool hosted) {
     return rc;
 }
 
+static int config_make(pica__config *config, const struct pica_runtime_options *options) {
+    int rc = pica__config_from_env(config);
+    return rc == 0 && options != NULL ? options_apply(config, options) : rc;
+}
+
 /* host: the calling thread stays for the runtime's whole life, and may be its only worker. */
-static int runtime_new(pica_runtime **out, const struct pica_runtime_options *options, bool host) {
+static int runtime_make(pica_runtime **out, const struct pica_runtime_options *options, bool host) {
     if (options != NULL && options->allocator != NULL && options->size == sizeof *options) {
         int rc = pica__alloc_use(options->allocator);
         if (rc < 0) {
@@ -287,12 +293,19 @@ static int runtime_new(pica_runtime **out, const struct pica_runtime_options *op
         pica__log_set_hook(options->log, options->log_ctx); /* first: it is told of bad settings */
     }
     pica__config config;
-    int rc = pica__config_from_env(&config);
-    if (rc == 0 && options != NULL) {
-        rc = options_apply(&config, options);
+    int rc = config_make(&config, options);
+    if (rc == 0 && config.engine == PICA__ENGINE_SIM && !pica__simulated()) {
+        rc = pica__simulate_process(&config);
+        if (rc == 0) {
+            rc = config_make(&config, options); /* again: now the defaults are drawn from the seed */
+        }
     }
     if (rc < 0) {
         return rc;
+    }
+    if (pica__simulated()) {
+        config.pin = false; /* its threads are none, and are slow for other reasons */
+        config.debug_slow = 0;
     }
     pica_runtime *rt;
     rc = runtime_alloc(&rt, &config);
@@ -328,6 +341,14 @@ static int runtime_new(pica_runtime **out, const struct pica_runtime_options *op
     pica__runtime_list(rt);
     *out = rt;
     return 0;
+}
+
+static int runtime_new(pica_runtime **out, const struct pica_runtime_options *options, bool host) {
+    int rc = runtime_make(out, options, host);
+    if (pica__simulated()) {
+        pica__simulate_runtimes(rc == 0 ? 1 : 0);
+    }
+    return rc;
 }
 
 int pica_runtime_new(pica_runtime **out, const struct pica_runtime_options *options) {
@@ -515,6 +536,14 @@ static void queues_drop(pica_runtime *rt) {
     }
 }
 
+static uint64_t tasks_created(pica_runtime *rt) {
+    uint64_t tasks = 0;
+    for (unsigned i = 0; i < rt->workers; i++) {
+        tasks += atomic_load_explicit(&rt->loop[i].registry.created, memory_order_relaxed);
+    }
+    return tasks;
+}
+
 int pica_close(pica_runtime *rt) {
     int rc = control_take(rt);
     if (rc < 0) {
@@ -529,6 +558,9 @@ int pica_close(pica_runtime *rt) {
                   (unsigned long long)pica__runtime_alive(rt), (int)(CLOSE_GRACE_NS / 1000000000));
     }
     pica__runtime_unlist(rt);
+    if (pica__simulated()) {
+        pica__sim_count(rt->workers, tasks_created(rt));
+    }
     threads_join(rt, rt->workers);
     for (unsigned i = 0; i < rt->workers; i++) {
         loop_drop(&rt->loop[i]);
@@ -538,6 +570,9 @@ int pica_close(pica_runtime *rt) {
     pica__overflow_remove();
     if (drained) {
         runtime_free(rt);
+    }
+    if (pica__simulated()) {
+        pica__simulate_runtimes(-1);
     }
     return 0;
 }

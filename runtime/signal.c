@@ -186,6 +186,17 @@ int pica_remove_signal_handler(int signum) {
     return signum > 0 && signum < _NSIG && drop(rt, signum, true, false);
 }
 
+bool pica__signals_awaited(pica_runtime *rt) {
+    bool any = false;
+    pica__lock(&table_lock);
+    for (int signum = 1; signum < _NSIG && !any; signum++) {
+        struct registration *r = atomic_load(&table[signum].now);
+        any = r != NULL && r->rt == rt && r->main == NULL;
+    }
+    pica__unlock(&table_lock);
+    return any;
+}
+
 void pica__signals_close(pica_runtime *rt) {
     for (int signum = 1; signum < _NSIG; signum++) {
         (void)drop(rt, signum, true, true);

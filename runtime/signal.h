@@ -2,6 +2,8 @@
 #ifndef PICA__RUNTIME_SIGNAL_H
 #define PICA__RUNTIME_SIGNAL_H
 
+#include <stdbool.h>
+
 #include <pica/runtime.h>
 #include <pica/task.h>
 
@@ -23,5 +25,7 @@ void pica__main_signals_end(pica_runtime *rt);
 /* The runtime ends: all its registrations do. By the closing thread, once the phase says so, while the workers
  * still work. */
 void pica__signals_close(pica_runtime *rt);
+/* Whether a signal may call something in rt. Any thread. */
+bool pica__signals_awaited(pica_runtime *rt);
 
 #endif

@@ -132,8 +132,7 @@ void pica__runtime_stack_freed(pica_runtime *rt) {
     }
 }
 
-/* With starved.lock: whether the caller is the only worker that is not asleep for good. */
-static bool all_others_quiet(pica__worker *self) {
+bool pica__others_quiet(pica__worker *self) {
     pica_runtime *rt = self->rt;
     bool quiet = atomic_load_explicit(&rt->shared.count, memory_order_acquire) == 0;
     pica__lock(&rt->idle.lock);
@@ -160,12 +159,12 @@ bool pica__starved_doze(pica__worker *worker) {
                  pica__engine_in_flight(loop->engine) > 1;
     atomic_store_explicit(&worker->doze, pends ? PICA__DOZE_PENDS : PICA__DOZE_QUIET,
                           memory_order_seq_cst);
-    if (PICA__LIKELY(!any_starved(rt)) || pends) {
+    if (!any_starved(rt) || pends) {
         return false;
     }
     pica_task *task = NULL;
     pica__lock(&rt->starved.lock);
-    if (all_others_quiet(worker)) {
+    if (pica__others_quiet(worker)) {
         task = pop_locked(rt);
         if (task != NULL) {
             atomic_store_explicit(&worker->doze, PICA__DOZE_NOT, memory_order_seq_cst);

@@ -13,6 +13,8 @@
 #include "runtime/base/check.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/park.h"
+#include "runtime/base/sim/sim.h"
+#include "runtime/deadlock.h"
 #include "runtime/fpcheck.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
@@ -32,6 +34,7 @@ enum {
 };
 #define WATCH_NS INT64_C(2000000)
 #define GUARD_NS INT64_C(32000000)
+#define DEADLOCK_NS INT64_C(1000000000) /* of quiet before a deadlock is told */
 #define LINGER_NS INT64_C(100000000) /* how long somebody watches after the last step */
 
 /* Both run in the task's context, and unseen by the sanitizer: the links are the worker's, the contents
@@ -201,6 +204,9 @@ static bool turn(pica__worker *worker) {
 /* Takes work from a victim into our deque and returns one entry to run, or 0. stuck: the victim has not
  * finished a step for a while, so its LIFO slot is fair game too. */
 static uintptr_t steal_from(pica__worker *worker, pica__worker *victim, bool stuck) {
+    if (pica__simulated()) {
+        pica__sim_point();
+    }
     uintptr_t entries[STEAL_MAX];
     size_t n = pica__deque_steal(&victim->deque, entries, STEAL_MAX);
     uintptr_t first = 0;
@@ -232,6 +238,13 @@ static size_t stealable(pica__worker *victim) {
 
 static uintptr_t steal(pica__worker *worker, size_t worth) {
     pica_runtime *rt = worker->rt;
+    if (pica__simulated()) {
+        int policy = pica__sim_steal();
+        if (policy < 0) {
+            return 0;
+        }
+        worth = policy > 0 ? 1 : worth;
+    }
     unsigned start = pica__random_next(&worker->random) % rt->workers;
     for (unsigned i = 0; i < rt->workers; i++) {
         pica__worker *victim = &rt->worker[(start + i) % rt->workers];
@@ -306,8 +319,8 @@ static bool anything(pica__worker *worker) {
         (worker->hosted && pica__worker_host_due(worker))) {
         return true;
     }
-    if (worker->fifo) {
-        return false;
+    if (worker->fifo || (pica__simulated() && pica__sim_steal() < 0)) {
+        return false; /* it would not get what it sees */
     }
     for (unsigned i = 0; i < rt->workers; i++) {
         if (i != worker->index && stealable(&rt->worker[i]) >= STEAL_WORTH) {
@@ -385,6 +398,9 @@ static void park(pica__worker *worker) {
         pica__starved_release(worker);
     }
     pica__idle_enter(worker);
+    if (pica__simulated()) {
+        pica__sim_point();
+    }
     bool doze = pica__may_starve(rt);
     if (anything(worker) || (doze && pica__starved_doze(worker))) {
         /* Who put it there may have relied on the search that we had not given up yet, also for what it put
@@ -404,8 +420,15 @@ static void park(pica__worker *worker) {
         int64_t bound = pica__now() + (duty == WATCH ? WATCH_NS : GUARD_NS);
         deadline = deadline < bound ? deadline : bound;
     }
+    bool suspect = doze && deadline == INT64_MAX && pica__deadlock_suspected(worker);
+    if (suspect) {
+        deadline = pica__now() + DEADLOCK_NS;
+    }
     pica__count(&worker->stats.parks, 1);
     int delivered = pica__engine_wait(worker->loop->engine, deadline);
+    if (suspect && delivered == 0) {
+        pica__deadlock_check(worker);
+    }
     if (doze) {
         pica__starved_undoze(worker);
     }

@@ -46,8 +46,8 @@ typedef struct pica__worker {
     bool alone;               /* constant: the only worker */
     bool hosted;              /* constant: runs on the controlling thread (worker_life.c) */
     bool left;                /* the loop has ended; the controlling thread looks, if hosted */
-    bool debug_migrate;       /* constant */
-    bool debug_shuffle;       /* constant */
+    bool debug_migrate;       /* constant; also in simulations: see ready.c */
+    bool debug_shuffle;       /* constant; the same */
 
     /* --- what runs; owner only --- */
     pica_task *current;       /* NULL on the loop fiber */

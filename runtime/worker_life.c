@@ -18,6 +18,7 @@
 #include "runtime/base/cpus.h"
 #include "runtime/base/overflow.h"
 #include "runtime/base/park.h"
+#include "runtime/base/sim/sim.h"
 #include "runtime/fpcheck.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
@@ -110,7 +111,9 @@ PICA__NO_TSAN static int worker_enter(pica__worker *worker) {
 #if PICA__TSAN
     worker->tsan = __tsan_get_current_fiber();
 #endif
-    (void)pica__overflow_thread_enter(&worker->altstack);
+    if (!pica__simulated()) { /* there the caller's has it, for all */
+        (void)pica__overflow_thread_enter(&worker->altstack);
+    }
     return worker_start(worker);
 }
 

@@ -9,12 +9,16 @@
 #include <stdatomic.h>
 
 #include "runtime/base/log.h"
+#include "runtime/base/sim/sim.h"
 #include "runtime/base/stack_tools.h"
 
 /* Whether the log has been told. Exchanged by each loop that falls back; orders nothing. */
 static _Atomic bool told;
 
 int pica__engine_create(pica__engine **out, const pica__config *config) {
+    if (pica__simulated()) {
+        return pica__sim_engine_create(out, config);
+    }
     if (config->engine == PICA__ENGINE_EPOLL ||
         (config->engine == PICA__ENGINE_AUTO && pica__stack_tools_valgrind())) {
         return pica__epoll_create(out, config);

@@ -166,5 +166,7 @@ int pica__uring_create(pica__engine **out, const pica__config *config, const cha
 int pica__epoll_create(pica__engine **out, const pica__config *config);
 /* The eventfd to which a write wakes an engine made by pica__epoll_create. */
 int pica__epoll_wake_fd(pica__engine *engine);
+/* In a simulation, always this one; never fails but for memory. */
+int pica__sim_engine_create(pica__engine **out, const pica__config *config);
 
 #endif

@@ -23,8 +23,9 @@
 #include "runtime/base/cpus.h"
 #include "runtime/base/log.h"
 #include "runtime/base/random.h"
+#include "runtime/base/sim/sim.h"
 
-enum kind { NUMBER, SIZE, CHOICE, LIST };
+enum kind { NUMBER, SIZE, CHOICE, LIST, TEXT };
 
 /* A word that a CHOICE or LIST may hold; or a kernel feature. */
 struct word {
@@ -36,7 +37,7 @@ struct word {
 struct variable {
     const char *name;
     enum kind kind;
-    uint64_t min, max;        /* NUMBER and SIZE */
+    uint64_t min, max;        /* NUMBER and SIZE; TEXT: min is the place of its pointer in the configuration */
     const struct word *words; /* CHOICE and LIST, ended by a NULL name */
     uint64_t initial;         /* the value when it is not set */
     const char *initial_text; /* how the default is described */
@@ -46,7 +47,7 @@ struct variable {
 
 /* --- the table ------------------------------------------------------------------------------ */
 
-enum debug_key { HELP, MIGRATE, SHUFFLE, POISON, WITHOUT, TRACE, SLOW };
+enum debug_key { HELP, MIGRATE, SHUFFLE, POISON, WITHOUT, TRACE, SLOW, DEADLOCK };
 
 static const struct word debug_keys[] = {
     {"help", HELP, "print this table to stderr and go on"},
@@ -55,6 +56,7 @@ static const struct word debug_keys[] = {
     {"poison", POISON, "fill stacks with a pattern before they are used again"},
     {"without=NAME+NAME...", WITHOUT, "do without optional features of the kernel"},
     {"trace", TRACE, "note where and when each task is created; pica_dump shows it"},
+    {"deadlock", DEADLOCK, "tell of tasks that wait when nothing of their runtime can wake them; always in debug builds"},
     {"slow=TIME", SLOW,
      "report a task or callback that runs longer than TIME (as in 100ms; us, ms or s) without a suspension"},
     {NULL, 0, NULL},
@@ -86,7 +88,7 @@ static const struct word affinities[] = {{"none", 0, NULL}, {"core", 1, NULL}, {
 static const struct word orders[] = {{"free", 0, NULL}, {"fifo", 1, NULL}, {NULL, 0, NULL}};
 static const struct word engines[] = {
     {"auto", PICA__ENGINE_AUTO, NULL}, {"uring", PICA__ENGINE_URING, NULL},
-    {"epoll", PICA__ENGINE_EPOLL, NULL}, {NULL, 0, NULL}};
+    {"epoll", PICA__ENGINE_EPOLL, NULL}, {"sim", PICA__ENGINE_SIM, NULL}, {NULL, 0, NULL}};
 static const struct word levels[] = {{"error", PICA_LOG_ERROR, NULL},
                                      {"warn", PICA_LOG_WARN, NULL},
                                      {"info", PICA_LOG_INFO, NULL},
@@ -132,6 +134,10 @@ static void set_seed(pica__config *c, uint64_t value) {
     c->seed = value;
 }
 
+static void set_sim_seed(pica__config *c, uint64_t value) {
+    c->sim_seed = value;
+}
+
 static const struct variable variables[] = {
     {"PICA_WORKERS", NUMBER, 1, PICA__WORKERS_MAX, NULL, 0,
      "the processors that affinity mask and control groups' quota allow",
@@ -152,8 +158,17 @@ static const struct variable variables[] = {
      set_order},
     {"PICA_ENGINE", CHOICE, 0, 0, engines, PICA__ENGINE_AUTO, "auto",
      "How the kernel is asked for I/O; 'auto' is io_uring, or epoll where that is not there or not allowed. If "
-     "what is named does not work, no runtime starts.",
+     "what is named does not work, no runtime starts. 'sim' simulates the process (see <pica/testing.h>).",
      set_engine},
+    {"PICA_SIM_SEED", NUMBER, 0, UINT64_MAX, NULL, 0, "0",
+     "With PICA_ENGINE=sim: the seed of the simulation; 0 takes another one in each run, and tells it.",
+     set_sim_seed},
+    {"PICA_SIM_SCENARIO", TEXT, offsetof(pica__config, sim_scenario), 0, NULL, 0, "none",
+     "With PICA_ENGINE=sim: a shared object that brings the simulated program's clients.", NULL},
+    {"PICA_SIM_SKIP", TEXT, offsetof(pica__config, sim_skip), 0, NULL, 0, "none",
+     "With PICA_ENGINE=sim: numbers of faults that are left out, as 3,7-9.", NULL},
+    {"PICA_SIM_DROP", TEXT, offsetof(pica__config, sim_drop), 0, NULL, 0, "none",
+     "With PICA_ENGINE=sim: numbers of calls of pica_sim_keep that say no, as 3,7-9.", NULL},
     {"PICA_LOG", CHOICE, 0, 0, levels, PICA_LOG_WARN, "warn",
      "The least important lines that are still logged.", set_log},
     {"PICA_SEED", NUMBER, 0, UINT64_MAX, NULL, 0, "0",
@@ -202,6 +217,9 @@ static void allowed_text(char *buf, size_t room, const struct variable *v) {
     case CHOICE:
         join(words, sizeof words, v->words, ", ");
         snprintf(buf, room, "one of %s", words);
+        break;
+    case TEXT:
+        snprintf(buf, room, "text");
         break;
     case LIST:
         join(words, sizeof words, v->words, ", ");
@@ -383,6 +401,9 @@ static void set_debug(pica__config *c, uint64_t key) {
     case TRACE:
         c->debug_trace = true;
         break;
+    case DEADLOCK:
+        c->debug_deadlock = true;
+        break;
     default:
         PICA__UNREACHABLE();
     }
@@ -426,6 +447,10 @@ static bool read_variable(pica__config *c, const struct variable *v) {
     if (v->kind == LIST) {
         return text == NULL || parse_debug(c, v, text);
     }
+    if (v->kind == TEXT) {
+        memcpy((char *)c + v->min, &text, sizeof text);
+        return true;
+    }
     uint64_t value = v->initial;
     if (text != NULL) {
         const struct word *w = NULL;
@@ -448,6 +473,7 @@ static bool read_variable(pica__config *c, const struct variable *v) {
 
 int pica__config_from_env(pica__config *c) {
     memset(c, 0, sizeof *c);
+    c->debug_deadlock = PICA__DEBUG != 0;
     bool good = true;
     for (size_t i = 0; i < VARIABLES; i++) {
         good = read_variable(c, &variables[i]) && good; /* all complaints in one run */
@@ -456,7 +482,7 @@ int pica__config_from_env(pica__config *c) {
         return -EINVAL;
     }
     if (c->workers == 0) {
-        unsigned cpus = pica__cpus();
+        unsigned cpus = pica__simulated() ? pica__sim_workers() : pica__cpus();
         c->workers = cpus < PICA__WORKERS_MAX ? cpus : PICA__WORKERS_MAX;
     }
     if (c->seed == 0) {

@@ -17,6 +17,7 @@ enum pica__engine_kind {
     PICA__ENGINE_AUTO = 0,
     PICA__ENGINE_URING = 1,
     PICA__ENGINE_EPOLL = 2,
+    PICA__ENGINE_SIM = 100, /* the simulator: the whole process */
 };
 
 /* Optional kernel features that PICA_DEBUG=without=NAME+NAME hides; a bit set in config.without. */
@@ -53,9 +54,14 @@ typedef struct pica__config {
     bool debug_migrate;    /* move a task to another worker at every suspension */
     bool debug_shuffle;    /* take ready tasks in a random order */
     bool debug_poison;     /* fill stacks with a pattern before reuse */
+    bool debug_deadlock;   /* tell of tasks that wait for what cannot come; always in debug builds */
     bool debug_trace;      /* note where and when each task is created */
     int64_t debug_slow;    /* ns after which a step is reported; 0: never */
     uint64_t without;      /* PICA__WITHOUT_* */
+    uint64_t sim_seed;     /* 0: none given */
+    const char *sim_scenario; /* these three: NULL if not given; of the environment */
+    const char *sim_skip;
+    const char *sim_drop;
 } pica__config;
 
 /*

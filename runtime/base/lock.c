@@ -4,6 +4,15 @@
 #include "runtime/base/lock.h"
 
 #include "runtime/base/relax.h"
+#include "runtime/base/sim/sim.h"
+
+#if PICA__DEBUG
+void pica__lock_point(void) {
+    if (pica__simulated()) {
+        pica__sim_point();
+    }
+}
+#endif
 
 PICA__NOINLINE void pica__lock_slow(pica__lock_t *l) {
     pica__backoff backoff = PICA__BACKOFF_INIT;

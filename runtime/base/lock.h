@@ -37,7 +37,16 @@ static inline bool pica__trylock(pica__lock_t *l) {
     return atomic_exchange_explicit(&l->held, 1, memory_order_acquire) == 0;
 }
 
+#if PICA__DEBUG
+/* In simulations by debug builds another thread may come first, at every lock. */
+void pica__lock_point(void);
+#else
+static inline void pica__lock_point(void) {
+}
+#endif
+
 static inline void pica__lock(pica__lock_t *l) {
+    pica__lock_point();
     if (PICA__UNLIKELY(!pica__trylock(l))) {
         pica__lock_slow(l);
     }

@@ -8,7 +8,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "runtime/base/sim/sim.h"
+
 void pica__park_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline) {
+    if (pica__simulated()) {
+        pica__sim_park_wait(word, expected, deadline);
+        return;
+    }
     struct timespec ts;
     struct timespec *limit = NULL;
     if (deadline != INT64_MAX) {
@@ -25,6 +31,10 @@ void pica__park_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline
 }
 
 void pica__park_wake(_Atomic uint32_t *word) {
+    if (pica__simulated()) {
+        pica__sim_park_wake(word);
+        return;
+    }
     (void)syscall(SYS_futex, (uint32_t *)(void *)word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX,
                   NULL, NULL, 0);
 }

@@ -9,6 +9,8 @@
 
 #include <sched.h>
 
+#include "runtime/base/sim/sim.h"
+
 /* Rounds of 1, 2, 4 ... pauses before the first yield: 63 pauses, about a microsecond. */
 #define PAUSE_ROUNDS 6
 
@@ -23,7 +25,9 @@ static inline void pause_once(void) {
 }
 
 void pica__relax(pica__backoff *b) {
-    if (b->n < PAUSE_ROUNDS) {
+    if (pica__simulated()) {
+        pica__sim_relax();
+    } else if (b->n < PAUSE_ROUNDS) {
         for (unsigned i = 0; i < 1u << b->n; i++) {
             pause_once();
         }

@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 #include "runtime/base/compiler.h"
+#include "runtime/base/sim/sim.h"
+#include "runtime/base/sim/sys.h"
 
 /* A kernel that does not know the flag, or the call, cannot tell either. */
 static ssize_t nowait_result(ssize_t n) {
@@ -26,11 +28,17 @@ static ssize_t nowait_result(ssize_t n) {
  * as a small copy, and emulate what the kernel does not know by calls that wait. */
 PICA__NOINLINE ssize_t pica__sys_read_nowait(int fd, const struct iovec *parts, int count,
                                              int64_t offset) {
+    if (pica__sim_fd(fd)) {
+        return pica__sim_preadv(fd, parts, count, offset);
+    }
     return nowait_result(syscall(SYS_preadv2, fd, parts, count, offset, offset >> 32, RWF_NOWAIT));
 }
 
 PICA__NOINLINE ssize_t pica__sys_write_nowait(int fd, const struct iovec *parts, int count,
                                               int64_t offset) {
+    if (pica__sim_fd(fd)) {
+        return pica__sim_pwritev(fd, parts, count, offset);
+    }
     return nowait_result(syscall(SYS_pwritev2, fd, parts, count, offset, offset >> 32, RWF_NOWAIT));
 }
 
@@ -63,15 +71,24 @@ PICA__NOINLINE int pica__sys_statx(int directory, const char *path, int flags, s
 }
 
 PICA__NOINLINE int64_t pica__sys_lseek(int fd, int64_t offset, int whence) {
+    if (pica__sim_fd(fd)) {
+        return pica__sim_lseek(fd, offset, whence);
+    }
     off_t at = lseek(fd, offset, whence);
     return at < 0 ? -errno : at;
 }
 
 PICA__NOINLINE int pica__sys_ftruncate(int fd, int64_t size) {
+    if (pica__sim_fd(fd)) {
+        return pica__sim_ftruncate(fd, size);
+    }
     return ftruncate(fd, size) < 0 ? -errno : 0;
 }
 
 PICA__NOINLINE int pica__sys_type(int fd) {
+    if (pica__sim_fd(fd)) {
+        return pica__sim_type(fd);
+    }
     struct statx st;
     if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st) < 0) {
         return -errno;
@@ -82,6 +99,9 @@ PICA__NOINLINE int pica__sys_type(int fd) {
 /* A thread's signal mask around the call, because sendfile has no MSG_NOSIGNAL. What the call raised itself is
  * taken back: only if the signal was not blocked before can it be told from others. */
 PICA__NOINLINE ssize_t pica__sys_sendfile(int out, int in, int64_t offset, size_t size) {
+    if (pica__sim_fd(out)) {
+        return pica__sim_sendfile(out, in, offset, size);
+    }
     sigset_t pipe, before;
     sigemptyset(&pipe);
     sigaddset(&pipe, SIGPIPE);

@@ -16,6 +16,9 @@
 #include <unistd.h>
 
 #include "runtime/base/compiler.h"
+#include "runtime/base/sim/child.h"
+#include "runtime/base/sim/sim.h"
+#include "runtime/base/sim/sys.h"
 
 #ifndef P_PIDFD
 #define P_PIDFD 3
@@ -31,22 +34,37 @@ PICA__NOINLINE int pica__sys_sigaction(int signum, const struct sigaction *actio
 }
 
 PICA__NOINLINE int pica__sys_pipe2(int fds[2], int flags) {
+    if (pica__simulated()) {
+        return pica__sim_pipe2(fds, flags);
+    }
     return int_result(pipe2(fds, flags));
 }
 
 PICA__NOINLINE int pica__sys_open(const char *path, int flags) {
+    if (pica__simulated()) {
+        return pica__sim_open(path, flags);
+    }
     return int_result(open(path, flags));
 }
 
 PICA__NOINLINE int pica__sys_pidfd_open(pid_t pid) {
+    if (pica__simulated()) {
+        return pica__sim_pidfd_open(pid);
+    }
     return int_result(syscall(SYS_pidfd_open, pid, 0));
 }
 
 PICA__NOINLINE int pica__sys_pidfd_send_signal(int pidfd, int signum) {
+    if (pica__sim_fd(pidfd)) {
+        return pica__sim_pidfd_send_signal(pidfd, signum);
+    }
     return int_result(syscall(SYS_pidfd_send_signal, pidfd, signum, NULL, 0));
 }
 
 PICA__NOINLINE int pica__sys_reap(int pidfd, int *code) {
+    if (pica__sim_fd(pidfd)) {
+        return pica__sim_reap(pidfd, code);
+    }
     siginfo_t info = {0};
     int rc;
     do {
@@ -60,6 +78,10 @@ PICA__NOINLINE int pica__sys_reap(int pidfd, int *code) {
 }
 
 PICA__NOINLINE void pica__sys_reap_wait(pid_t pid) {
+    if (pica__simulated()) {
+        pica__sim_reap_wait(pid);
+        return;
+    }
     siginfo_t info;
     while (waitid(P_PID, (id_t)pid, &info, WEXITED) < 0 && errno == EINTR) {
     }
@@ -68,6 +90,9 @@ PICA__NOINLINE void pica__sys_reap_wait(pid_t pid) {
 /* SIGPIPE is blocked for the thread; one that the write caused is taken out before it is unblocked, unless one
  * was pending before, which is somebody else's. */
 PICA__NOINLINE ssize_t pica__sys_writev_quiet(int fd, const struct iovec *buffers, int count) {
+    if (pica__sim_fd(fd)) {
+        return pica__sim_writev(fd, buffers, count);
+    }
     const struct timespec none = {0, 0};
     sigset_t pipe_set, old, pending;
     sigemptyset(&pipe_set);

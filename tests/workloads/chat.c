@@ -1,0 +1,166 @@
+/* Chat by sockets: what a member says goes to all others. What a member hears of another one comes in the order
+ * in which that said it. */
+#include "tests/workloads/workload.h"
+
+enum { MEMBERS = 4, SAYS = 3, QUEUE = 64 };
+
+/* One line: who, and which of what that one said. */
+struct line {
+    unsigned char who, number;
+};
+
+struct member {
+    pica_socket *socket;
+    pica_queue queue; /* of struct line, packed into the pointer */
+    bool here;
+};
+
+static pica_lock lock; /* of the members */
+static struct member member[MEMBERS];
+static unsigned members;
+static pica_address address;
+
+static int speaks(void *arg) {
+    struct member *m = arg;
+    void *item;
+    int rc;
+    while ((rc = pica_queue_get(&m->queue, &item)) == 0) {
+        struct line line = {(unsigned char)((uintptr_t)item >> 8), (unsigned char)(uintptr_t)item};
+        rc = pica_sendall(m->socket, &line, sizeof line);
+        if (!WL_OK(rc)) {
+            break;
+        }
+    }
+    return 0;
+}
+
+/* All of size bytes: 1; 0 at the end or after an error of the world. */
+static int recv_all(pica_socket *socket, void *buffer, size_t size) {
+    size_t got = 0;
+    while (got < size) {
+        ssize_t n = pica_recv(socket, (char *)buffer + got, size - got);
+        if (!WL_OK(n) || n == 0) {
+            return 0;
+        }
+        got += (size_t)n;
+    }
+    return 1;
+}
+
+static int hears(void *arg) {
+    struct member *m = arg;
+    struct line line;
+    pica_task *speaker = wl_task(speaks, m, "speaker");
+    while (recv_all(m->socket, &line, sizeof line)) {
+        WL_EQ(pica_lock_acquire(&lock), 0);
+        for (unsigned i = 0; i < members; i++) {
+            if (&member[i] != m && member[i].here) {
+                uintptr_t item = (uintptr_t)line.who << 8 | line.number | (uintptr_t)1 << 16;
+                WL_EQ(pica_queue_put_nowait(&member[i].queue, (void *)item), 0);
+            }
+        }
+        pica_lock_release(&lock);
+    }
+    WL_EQ(pica_lock_acquire(&lock), 0);
+    m->here = false;
+    pica_lock_release(&lock);
+    pica_queue_shutdown(&m->queue, 0, NULL);
+    (void)wl_join(speaker);
+    pica_queue_destroy(&m->queue, NULL);
+    pica_socket_close(m->socket);
+    return 0;
+}
+
+static int host(void *arg) {
+    pica_socket *listener = arg;
+    pica_task *task[MEMBERS];
+    int rc = 0;
+    unsigned n = 0;
+    while (n < MEMBERS && rc != PICA_ECLOSED) {
+        pica_socket *socket;
+        rc = pica_accept(listener, &socket, NULL);
+        if (rc == 0) {
+            WL_EQ(pica_lock_acquire(&lock), 0);
+            member[n].socket = socket;
+            member[n].here = true;
+            pica_queue_init(&member[n].queue, QUEUE);
+            members = n + 1;
+            pica_lock_release(&lock);
+            task[n] = wl_task(hears, &member[n], "host of a member");
+            n++;
+        } else if (rc != PICA_ECLOSED) {
+            (void)WL_OK(rc);
+        }
+    }
+    for (unsigned i = 0; i < n; i++) {
+        WL_EQ(wl_join(task[i]), 0);
+    }
+    return 0;
+}
+
+struct client {
+    unsigned who;
+    pica_socket *socket;
+    unsigned heard;
+};
+
+static int listens(void *arg) {
+    struct client *c = arg;
+    int last[MEMBERS];
+    struct line line;
+    memset(last, -1, sizeof last);
+    while (recv_all(c->socket, &line, sizeof line)) {
+        WL_CHECK(line.who < MEMBERS && line.who != c->who);
+        WL_CHECK(line.number > last[line.who % MEMBERS]);
+        last[line.who % MEMBERS] = line.number;
+        c->heard++;
+    }
+    return 0;
+}
+
+static int client(void *arg) {
+    struct client c = {.who = (unsigned)(uintptr_t)arg};
+    if (!WL_OK(pica_connect(&c.socket, &address))) {
+        return 0;
+    }
+    pica_task *listener = wl_task(listens, &c, "listener");
+    bool good = true;
+    for (unsigned i = 0; i < SAYS && good; i++) {
+        struct line line = {(unsigned char)c.who, (unsigned char)i};
+        good = WL_OK(pica_sendall(c.socket, &line, sizeof line));
+        (void)pica_sleep(0.001 * wl_choose(3));
+    }
+    (void)pica_sleep(0.5); /* for what the others say */
+    (void)pica_socket_shutdown(c.socket, SHUT_WR);
+    WL_EQ(wl_join(listener), 0);
+    pica_socket_close(c.socket);
+    return 0;
+}
+
+int wl_chat(void *arg) {
+    (void)arg;
+    pica_socket *listener;
+    pica_lock_init(&lock);
+    members = 0;
+    memset(member, 0, sizeof member);
+    if (!WL_OK(pica_address_ip(&address, "127.0.0.1", 0)) ||
+        !WL_OK(pica_listen(&listener, &address, NULL))) {
+        return 0;
+    }
+    WL_EQ(pica_socket_name(listener, &address), 0);
+    pica_task *hosts = wl_task(host, listener, "host");
+    pica_task *task[MEMBERS];
+    int n = 0;
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        if (pica_sim_keep()) {
+            task[n++] = wl_task(client, (void *)(uintptr_t)i, "member");
+        }
+    }
+    for (int i = 0; i < n; i++) {
+        WL_EQ(wl_join(task[i]), 0);
+    }
+    pica_socket_close(listener); /* not all may have come */
+    WL_EQ(wl_join(hosts), 0);
+    wl_drain();
+    return 0;
+}
