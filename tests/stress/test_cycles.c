@@ -89,8 +89,9 @@ struct left {
 
 /* With no runtime there; alone: the threads that were there before the first one. */
 static struct left look(long alone) {
-    struct left l = {procfs_fds(), procfs_mappings(), procfs_threads_wait(alone), procfs_bytes("RssAnon"),
-                     procfs_bytes("VmPTE")};
+    /* An emulator has threads of its own, which come late. */
+    long threads = pt_emulator() != NULL ? 0 : procfs_threads_wait(alone);
+    struct left l = {procfs_fds(), procfs_mappings(), threads, procfs_bytes("RssAnon"), procfs_bytes("VmPTE")};
     return l;
 }
 
