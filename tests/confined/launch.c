@@ -148,7 +148,7 @@ static void one_processor(void) {
     if (sched_getaffinity(0, sizeof set, &set) != 0) {
         skip("affinity: %s", strerror(errno));
     }
-    int cpu = 0;
+    size_t cpu = 0;
     while (!CPU_ISSET(cpu, &set)) {
         cpu++;
     }

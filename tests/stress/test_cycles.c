@@ -92,8 +92,9 @@ struct left {
 };
 
 static struct left look(void) {
-    struct left l = {procfs_fds(), procfs_mappings(), procfs_threads(), procfs_bytes("RssAnon"),
-                     procfs_bytes("VmPTE")};
+    /* An emulator has threads of its own, which come late. */
+    long threads = pt_emulator() != NULL ? 0 : procfs_threads();
+    struct left l = {procfs_fds(), procfs_mappings(), threads, procfs_bytes("RssAnon"), procfs_bytes("VmPTE")};
     return l;
 }
 
