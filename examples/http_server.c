@@ -298,7 +298,7 @@ static ssize_t serve_requests(struct conn *c) {
         }
         size_t size = (size_t)rc;
         rc = answer_piece(c, data, size < PIECE ? size : PIECE);
-        if (rc >= 0 && size > PIECE) {
+        if (rc >= 0 && size > PIECE && c->phase != IN_BODY) { /* a body is only copied */
             rc = rest(c, 0);
         }
     }

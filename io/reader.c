@@ -192,6 +192,7 @@ static int receive_begin(struct pica_reader *reader) {
     }
     if (PICA__UNLIKELY(reader->turn >= PICA__SOCKET_TURN)) {
         reader->turn = 0;
+        settle(reader); /* others have theirs meanwhile */
         int rc = pica__yield_turn();
         if (rc == 0 && pica__writer_closing(&pica__stream_of_reader(reader)->writer)) {
             rc = PICA_ECLOSED;

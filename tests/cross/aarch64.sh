@@ -21,7 +21,7 @@ flags="-std=gnu11 -O2 -g -Wall -Wextra -I. -Iinclude -D_GNU_SOURCE -DPICA__DEBUG
 flags="$flags -fstack-clash-protection -mbranch-protection=standard"
 
 objects=
-for file in runtime/base/*.c runtime/base/*_aarch64.S tests/support/*.c; do
+for file in runtime/base/*.c runtime/base/sim/*.c runtime/base/*_aarch64.S tests/support/*.c; do
     object=$output/$(echo "$file" | tr '/' '_').o
     aarch64-linux-gnu-gcc $flags -c "$file" -o "$object"
     objects="$objects $object"
