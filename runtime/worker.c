@@ -27,6 +27,8 @@
 enum {
     TURN_STEPS = 64,    /* tasks run between two looks at I/O */
     SHARED_TURNS = 61,  /* turns between two looks at the shared queue while there is other work */
+    BACKLOG = 64,       /* with as many tasks queued, I/O is looked at in one turn of BACKLOG_TURNS only */
+    BACKLOG_TURNS = 16,
     STEAL_WORTH = 4,    /* queued tasks that make an unasked steal worth it: fewer run sooner at home */
     WAKE_WORTH = 8,     /* tasks readied by one batch of completions that are worth a wake */
     STEAL_MAX = PICA__DEQUE_CAPACITY / 2,
@@ -170,6 +172,12 @@ static bool run_tasks(pica__worker *worker) {
     return any;
 }
 
+/* What I/O makes ready comes behind what is queued, so with enough of that there is no hurry; taking more in than is
+ * run would overflow the deque, and what overflows waits long. */
+static bool io_is_due(pica__worker *worker) {
+    return pica__deque_size(&worker->deque) < BACKLOG || worker->tick % BACKLOG_TURNS == 0;
+}
+
 static bool turn(pica__worker *worker) {
     pica_loop *loop = worker->loop;
     worker->tick++;
@@ -177,7 +185,7 @@ static bool turn(pica__worker *worker) {
     bool any = false;
     if (worker->polled) {
         worker->polled = false; /* just now, on the way out of sleep */
-    } else if (pica__engine_has_work(loop->engine)) {
+    } else if (pica__engine_has_work(loop->engine) && io_is_due(worker)) {
         any = pica__engine_wait(loop->engine, 0) > 0;
     }
     worker->turn_start = 0; /* known at the first look at the clock, after some steps */
