@@ -7,6 +7,7 @@
 #include "tests/support/stream_pair.h"
 
 #include <netinet/in.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 
 /* What may be read before an answer. Two turns, since one may begin between the look at I/O and the other task;
@@ -20,7 +21,7 @@ struct flood {
     size_t seen;         /* what was read of it */
     size_t calls;
     pica_socket *ask, *asked; /* the other task waits for bytes in asked */
-    int answers;
+    atomic_int answers; /* by one task, looked at by the other */
     char memory[ENOUGH];
 };
 
@@ -67,7 +68,7 @@ static int answers(void *arg) {
     char byte;
     ssize_t n;
     while ((n = pica_recv(f->asked, &byte, 1)) == 1) {
-        f->answers++;
+        atomic_fetch_add(&f->answers, 1);
     }
     return (int)n;
 }
@@ -77,7 +78,7 @@ static void ask(struct flood *f, const struct how *how) {
     for (int i = 0; i < 3; i++) {
         SEND(f->ask, "?");
         size_t seen = f->seen, called = f->calls;
-        while (f->answers == i && f->seen + LARGE < f->size) {
+        while (atomic_load(&f->answers) == i && f->seen + LARGE < f->size) {
             ssize_t n = how->read(f);
             if (!PT_CHECK(n > 0)) {
                 return;
@@ -85,7 +86,7 @@ static void ask(struct flood *f, const struct how *how) {
             f->seen += (size_t)n;
             f->calls++;
         }
-        PT_EQ(f->answers, i + 1);
+        PT_EQ(atomic_load(&f->answers), i + 1);
         if (f->seen - seen > how->bytes || f->calls - called > how->calls) {
             PT_FAIL("%zu bytes in %zu calls before the answer", f->seen - seen, f->calls - called);
         }
