@@ -267,8 +267,9 @@ static int uring_submit(pica__engine *engine, pica__op *op) {
     pica__uring *u = pica__uring_of(engine);
     PICA__CHECK(op->slot == PICA__OP_IDLE);
     op->in_set = false;
-    if (op->kind == PICA__OP_POLL && op != &u->wake_op) {
-        if (PICA__UNLIKELY(u->polls >= u->polls_max)) {
+    bool accepts = op->kind == PICA__OP_ACCEPT && !u->defers;
+    if ((op->kind == PICA__OP_POLL && op != &u->wake_op) || PICA__UNLIKELY(accepts)) {
+        if (PICA__UNLIKELY(u->polls >= u->polls_max || accepts)) {
             pica__uring_set_consider(u);
         }
         if (pica__uring_part(u) != NULL) {

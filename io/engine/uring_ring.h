@@ -26,6 +26,7 @@ typedef struct pica__uring {
     bool multishot_poll;      /* false once the kernel refused it, or hidden */
     bool multishot_accept;
     bool ftruncate;
+    bool defers;              /* completions come into being only when the owner asks (DEFER_TASKRUN) */
     struct pica__slot *slots;
     uint32_t slot_count;
     uint32_t slot_free;       /* head of the free list, PICA__OP_IDLE: none */

@@ -7,6 +7,10 @@
  * kernel writes the set's eventfd when the ring has something to be reaped, as others do who wake the loop; what
  * the ring's flags then say is looked at after each wait. It never goes back.
  *
+ * Before Linux 6.1 (without DEFER_TASKRUN) the kernel accepts for a ring whose owner computes, and nobody else can
+ * reach what it accepted. There listeners wait in the set from the start: what an owner who is stuck does not accept,
+ * others do.
+ *
  * The set is made with the engine, so that a loop has the same descriptors all its life, and needs none when there
  * are many clients.
  */

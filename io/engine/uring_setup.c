@@ -84,6 +84,7 @@ static void ring_forget(void *memory, size_t size) {
 
 static void ring_learn(pica__uring *u, const pica__config *config, const struct io_uring_params *params) {
     u->sq_entries = params->sq_entries;
+    u->defers = (params->flags & IORING_SETUP_DEFER_TASKRUN) != 0;
 #if PICA__TSAN
     ring_forget(u->ring.sq.ring_ptr, u->ring.sq.ring_sz);
     ring_forget(u->ring.sq.sqes, u->sq_entries * sizeof(struct io_uring_sqe));
