@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "tests/support/datagrams.h"
+#include "tests/support/short_memory.h"
 
 /* --- batches --- */
 
@@ -386,35 +387,6 @@ TASK_TEST(multicast_ipv6) {
 
 /* --- no memory --- */
 
-static long live;
-static atomic_long fail_in; /* the only worker allocates, in its tasks and between them */
-
-static void *count_alloc(void *ctx, size_t size) {
-    (void)ctx;
-    if (fail_in != 0 && atomic_fetch_sub(&fail_in, 1) == 1) {
-        return NULL;
-    }
-    __atomic_fetch_add(&live, (long)size, __ATOMIC_RELAXED);
-    return malloc(size);
-}
-
-static void count_free(void *ctx, void *p, size_t size) {
-    (void)ctx;
-    if (p != NULL) {
-        __atomic_fetch_sub(&live, (long)size, __ATOMIC_RELAXED);
-        free(p);
-    }
-}
-
-static void *count_realloc(void *ctx, void *p, size_t old_size, size_t size) {
-    void *new = count_alloc(ctx, size);
-    if (new != NULL && p != NULL) {
-        memcpy(new, p, old_size < size ? old_size : size);
-        count_free(ctx, p, old_size);
-    }
-    return new;
-}
-
 static endpoint *left_open;
 
 static int without_memory(void *arg) {
@@ -423,19 +395,19 @@ static int without_memory(void *arg) {
     pica_address local = ip("127.0.0.1", 0);
     endpoint *e = NULL;
     (void)arg;
-    fail_in = 1;
+    atomic_store(&fail_in, 1);
     PT_EQ(pica_datagram_open(&e, &local, NULL, NULL), -ENOMEM);
-    PT_EQ(fail_in, 0);
+    PT_EQ(atomic_load(&fail_in), 0);
     PT_EQ(e == NULL, 1);
     PT_REQUIRE(pica_datagram_open(&e, &local, NULL, NULL) == 0);
     one.address = name_of(e);
     /* The worker's scratch memory, which no batch has asked for yet. */
-    fail_in = 1;
+    atomic_store(&fail_in, 1);
     PT_EQ(pica_datagram_send_many(e, &one, 1), -ENOMEM);
-    PT_EQ(fail_in, 0);
-    fail_in = 1;
+    PT_EQ(atomic_load(&fail_in), 0);
+    atomic_store(&fail_in, 1);
     PT_EQ(pica_datagram_recv_many(e, &one, 1), -ENOMEM);
-    PT_EQ(fail_in, 0);
+    PT_EQ(atomic_load(&fail_in), 0);
     PT_EQ(pica_datagram_send_many(e, &one, 1), 1);
     PT_EQ(pica_datagram_recv_many(e, &one, 1), 1);
     pica_datagram_release(e);
@@ -446,14 +418,12 @@ static int without_memory(void *arg) {
 /* Also: what is open when the runtime ends is closed by it (the harness looks at descriptors), and the
  * memory goes with the user's close. */
 PT_TEST(no_memory_and_left_open) {
-    static const struct pica_allocator allocator = {count_alloc, count_realloc, count_free, NULL};
-    struct pica_runtime_options options = PICA_RUNTIME_OPTIONS_INIT;
-    options.allocator = &allocator;
-    options.workers = 1;
+    struct pica_runtime_options options = short_of_memory();
+    options.workers = 1; /* which allocates in its tasks and between them */
     PT_EQ(pica_run_opts(without_memory, NULL, &options), 0);
-    PT_CHECK(live > 0);
+    PT_CHECK(atomic_load(&live_bytes) > 0);
     pica_datagram_release(left_open);
-    PT_EQ(live, 0);
+    PT_EQ(atomic_load(&live_bytes), 0);
 }
 
 /* --- the runtime's end --- */

@@ -9,6 +9,7 @@
 #include "tests/support/gate.h"
 #include "tests/support/machine.h"
 #include "tests/support/procfs.h"
+#include "tests/support/short_memory.h"
 #include "tests/support/tasks.h"
 
 #if defined(__has_feature)
@@ -259,26 +260,6 @@ PT_TEST(idle_threads_sleep) {
 
 /* --- want --- */
 
-static atomic_long fail_in;
-
-static bool fails(void) {
-    return atomic_load(&fail_in) > 0 && atomic_fetch_sub(&fail_in, 1) == 1;
-}
-static void *test_alloc(void *ctx, size_t size) {
-    (void)ctx;
-    return fails() ? NULL : malloc(size);
-}
-static void *test_realloc(void *ctx, void *p, size_t old, size_t size) {
-    (void)ctx;
-    (void)old;
-    return fails() ? NULL : realloc(p, size);
-}
-static void test_free(void *ctx, void *p, size_t size) {
-    (void)ctx;
-    (void)size;
-    free(p);
-}
-
 static int has_no_memory(void *arg) {
     pica_executor *ex = NULL;
     (void)arg;
@@ -294,9 +275,7 @@ static int has_no_memory(void *arg) {
 }
 
 PT_TEST(no_memory) {
-    struct pica_runtime_options options = PICA_RUNTIME_OPTIONS_INIT;
-    struct pica_allocator allocator = {test_alloc, test_realloc, test_free, NULL};
-    options.allocator = &allocator;
+    struct pica_runtime_options options = short_of_memory();
     PT_EQ(pica_run_opts(has_no_memory, NULL, &options), 0);
 }
 

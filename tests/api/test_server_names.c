@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "tests/support/procfs.h"
+#include "tests/support/short_memory.h"
 #include "tests/support/tasks.h"
 
 /* --- the stand-in --- */
@@ -576,31 +577,6 @@ PT_TEST(no_descriptors) {
     PT_EQ(pica_run(has_no_descriptors, NULL), 0);
 }
 
-static atomic_long fail_in, blocks;
-
-static bool fails(void) {
-    return atomic_load(&fail_in) > 0 && atomic_fetch_sub(&fail_in, 1) == 1;
-}
-static void *counted(void *p) {
-    atomic_fetch_add(&blocks, p != NULL);
-    return p;
-}
-static void *test_alloc(void *ctx, size_t size) {
-    (void)ctx;
-    return fails() ? NULL : counted(malloc(size));
-}
-static void *test_realloc(void *ctx, void *p, size_t old, size_t size) {
-    (void)ctx;
-    (void)old;
-    return fails() ? NULL : p == NULL ? counted(malloc(size)) : realloc(p, size);
-}
-static void test_free(void *ctx, void *p, size_t size) {
-    (void)ctx;
-    (void)size;
-    atomic_fetch_sub(&blocks, p != NULL);
-    free(p);
-}
-
 static int has_no_memory(void *arg) {
     (void)arg;
     PT_EQ(serves_slowly(number), 0);
@@ -624,11 +600,9 @@ static int has_no_memory(void *arg) {
 }
 
 PT_TEST(no_memory) {
-    struct pica_runtime_options options = PICA_RUNTIME_OPTIONS_INIT;
-    struct pica_allocator allocator = {test_alloc, test_realloc, test_free, NULL};
-    options.allocator = &allocator;
+    struct pica_runtime_options options = short_of_memory();
     PT_EQ(pica_run_opts(has_no_memory, NULL, &options), 0);
-    PT_EQ(atomic_load(&blocks), 0);
+    PT_EQ(atomic_load(&live_bytes), 0);
 }
 
 /* A runtime that ends closes what is open. */
