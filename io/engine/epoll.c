@@ -55,7 +55,8 @@ enum { WAITING, TRYING, PACED, ENDED };
 enum {
     REAP_MAX = 64,   /* completions delivered by one wait, or little more */
     BATCH = 256,     /* events taken from the kernel at once */
-    ACCEPT_MAX = 64  /* connections that one listener takes in a turn */
+    ACCEPT_MAX = 64, /* connections that one listener takes in a turn */
+    ENTRIES_STEP = 64
 };
 #define PACE_MIN_NS INT64_C(1000000)
 #define PACE_MAX_NS INT64_C(32000000)
@@ -78,7 +79,8 @@ typedef struct epoll {
     int wake_fd;
     bool milliseconds; /* the kernel has no finer waits */
     struct entry *entries;
-    size_t entry_count;
+    size_t entry_count; /* of which may be looked at */
+    size_t entry_room;  /* for which there is memory */
     pica__link tries;
     pica__link paced;
     int64_t paced_until; /* when they are tried again */
@@ -149,25 +151,28 @@ static uint32_t registration(const struct entry *entry, const pica__op *op) {
     return events | (uint32_t)(stays ? EPOLLET : EPOLLONESHOT);
 }
 
-/* Makes the table reach fd. */
+/* Makes the table reach fd. It is touched only so far, so that the rest of its room takes no memory. */
 static int entries_reach(epoll *e, int fd) {
     if ((size_t)fd < e->entry_count) {
         return 0;
     }
-    size_t count = e->entry_count == 0 ? 64 : e->entry_count;
-    while (count <= (size_t)fd) {
-        count *= 2;
+    size_t count = ((size_t)fd / ENTRIES_STEP + 1) * ENTRIES_STEP;
+    if (count > e->entry_room) {
+        size_t room = e->entry_room == 0 ? ENTRIES_STEP : e->entry_room;
+        while (room < count) {
+            room *= 2;
+        }
+        struct entry *entries = pica__realloc(e->entries, e->entry_room * sizeof *entries,
+                                              room * sizeof *entries);
+        if (entries == NULL) {
+            return -ENOMEM;
+        }
+        e->entries = entries;
+        e->entry_room = room;
     }
-    struct entry *entries = pica__realloc(e->entries, e->entry_count * sizeof *entries,
-                                          count * sizeof *entries);
-    if (entries == NULL) {
-        return -ENOMEM;
+    for (; e->entry_count < count; e->entry_count++) {
+        e->entries[e->entry_count] = (struct entry){NULL, 0, 0};
     }
-    for (size_t i = e->entry_count; i < count; i++) {
-        entries[i] = (struct entry){NULL, 0, 0};
-    }
-    e->entries = entries;
-    e->entry_count = count;
     return 0;
 }
 
@@ -387,7 +392,12 @@ static PICA__NOINLINE int chain_event(epoll *e, size_t fd, uint32_t events) {
     /* Some are left that the kernel does not watch for any more, or nobody wants what it watches for. */
     if (entry->first != NULL && (entry->events == DISARMED || delivered == 0) &&
         (entry->events & EPOLLEXCLUSIVE) == 0) {
-        (void)tell(e, (int)fd, registration(entry, NULL));
+        int rc = tell(e, (int)fd, registration(entry, NULL));
+        while (rc < 0 && entry->first != NULL) { /* nothing would ever come */
+            op = entry->first;
+            chain_remove(&e->entries[fd], op);
+            end_later(e, op, rc);
+        }
     }
     return delivered;
 }
@@ -561,7 +571,7 @@ static void epoll_destroy(pica__engine *engine) {
     if (e->fd >= 0) {
         (void)pica__sys_close(e->fd);
     }
-    pica__free(e->entries, e->entry_count * sizeof *e->entries);
+    pica__free(e->entries, e->entry_room * sizeof *e->entries);
     pica__free(e, sizeof *e);
 }
 
