@@ -277,7 +277,7 @@ void pica__listener_resume(pica_socket *socket) {
     }
 }
 
-int pica__listener_start(pica_socket *socket, const struct pica__listener_use *use, void *arg) {
+int pica__listener_make(pica_socket *socket, const struct pica__listener_use *use, void *arg) {
     struct pica__listener *l = pica__zalloc(sizeof *l);
     if (l == NULL) {
         return -ENOMEM;
@@ -302,12 +302,23 @@ int pica__listener_start(pica_socket *socket, const struct pica__listener_use *u
     pica__call_init(&l->rescued_call, rescued);
     l->arg = arg;
     socket->listener = l;
+    return 0;
+}
+
+void pica__listener_unmake(pica_socket *socket) {
+    struct pica__listener *l = socket->listener;
+    socket->listener = NULL;
+    pica__free(l, sizeof *l);
+    pica__socket_unref(socket);
+}
+
+void pica__listener_start(pica_socket *socket) {
+    struct pica__listener *l = socket->listener;
     l->start_posted = true;
-    if (use->may_accept == NULL) {
+    if (l->use.may_accept == NULL) {
         pica__rescuer_add(socket->home, &l->rescuer); /* from here on others may accept */
     }
     pica__call_soon(socket->home, &l->start_call);
-    return 0;
 }
 
 void pica__listener_stop(pica_socket *socket, void (*stopped)(void *arg), void *arg) {

@@ -26,11 +26,15 @@ struct pica__listener_use {
     bool shared; /* with other processes: connections in the backlog may be theirs as well */
 };
 
+/* What a listener needs, before anything begins: *use is copied. -ENOMEM. Before anybody else knows the socket, or
+ * by its only user. */
+int pica__listener_make(pica_socket *listener, const struct pica__listener_use *use, void *arg);
+/* Gives that back, instead of starting. */
+void pica__listener_unmake(pica_socket *listener);
 /* use->accepted(arg, fd) for each connection, on the home loop, until stopped. Running out of descriptors or
  * memory pauses accepting, from 5 ms doubling to 1 s, and is logged once per pause series; connections
- * wait in the backlog meanwhile. *use is copied. -ENOMEM. Call on the home loop's thread, or before
- * anybody else knows the socket. */
-int pica__listener_start(pica_socket *listener, const struct pica__listener_use *use, void *arg);
+ * wait in the backlog meanwhile. */
+void pica__listener_start(pica_socket *listener);
 /* may_accept may say something else now. On the home loop. */
 void pica__listener_resume(pica_socket *listener);
 /* Takes what the kernel has established already, then ends; stopped(arg) is the last call, on the home

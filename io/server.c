@@ -101,41 +101,38 @@ static void door_close(pica__closer *closer) {
     pica__server_unref(server);
 }
 
-/* Starts them all, or, after an error, ends those that were started and those that were not. */
-static int start_listeners(pica_server *server) {
-    unsigned opened = 0;
-    for (size_t i = 0; i < server->door_count; i++) {
-        opened += server->doors[i].listener != NULL;
-    }
-    /* Connections may come, and end, before this returns. */
-    server->active = opened;
-    pica__server_ref(server);
+/* Makes what all of them need, or nothing. Returns how many there are, or an error. */
+static int make_listeners(pica_server *server) {
     const struct pica__listener_use use = {
         .accepted = pica__server_accept,
         .may_accept = server->max_connections != 0 ? pica__server_may_accept : NULL,
         .shared = server->shared,
     };
-    int rc = 0;
-    size_t i = 0;
-    for (; i < server->door_count && rc == 0; i++) {
+    int made = 0;
+    for (size_t i = 0; i < server->door_count; i++) {
+        struct pica__door *door = &server->doors[i];
+        int rc = door->listener == NULL ? 0 : pica__listener_make(door->listener, &use, door);
+        if (rc < 0) {
+            while (i-- > 0) {
+                if (server->doors[i].listener != NULL) {
+                    pica__listener_unmake(server->doors[i].listener);
+                }
+            }
+            return rc;
+        }
+        made += door->listener != NULL;
+    }
+    return made;
+}
+
+static void start_listeners(pica_server *server) {
+    for (size_t i = 0; i < server->door_count; i++) {
         struct pica__door *door = &server->doors[i];
         if (door->listener != NULL) {
             pica__socket_own(door->listener, door, door_pin, door_close);
-            rc = pica__listener_start(door->listener, &use, door);
+            pica__listener_start(door->listener);
         }
     }
-    if (rc < 0) {
-        size_t failed = i - 1;
-        for (i = 0; i < server->door_count; i++) {
-            struct pica__door *door = &server->doors[i];
-            if (door->listener != NULL && i < failed) {
-                pica__listener_stop(door->listener, on_stopped, door);
-            } else if (door->listener != NULL) {
-                on_stopped(door);
-            }
-        }
-    }
-    return rc;
 }
 
 static const char *unix_path(const pica_server *server) {
@@ -169,12 +166,19 @@ static void remove_file(pica_server *server) {
 
 int pica__server_run(pica_server *server) {
     pica__call_init(&server->resume, on_resume);
+    int made = make_listeners(server);
     note_file(server);
-    int rc = start_listeners(server);
-    if (rc < 0) {
-        remove_file(server);
+    if (made < 0) {
+        if (!server->shared) {
+            remove_file(server);
+        }
+        return made;
     }
-    return rc;
+    /* Connections may come, and end, before this returns. */
+    server->active = (unsigned)made;
+    pica__server_ref(server);
+    start_listeners(server);
+    return 0;
 }
 
 int pica_server_address(pica_server *server, pica_address *address) {

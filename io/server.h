@@ -81,8 +81,8 @@ void pica__server_ref(pica_server *server);
 void pica__server_unref(pica_server *server);
 /* One listener or connection less. The server may be gone afterwards. */
 void pica__server_done(pica_server *server);
-/* All listeners are open, none accepts yet: runs them. On an error they end, and the server with them as soon
- * as the caller's reference is gone. */
+/* All listeners are open, none accepts yet: runs them. -ENOMEM: nothing has happened, and the sockets are the
+ * caller's. */
 int pica__server_run(pica_server *server);
 
 /* fd is a new connection, ours; arg: the door through which it came. On its place's loop, or on the worker

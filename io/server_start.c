@@ -103,6 +103,21 @@ static void tune_listener(const pica_server *server, pica_socket *listener) {
     }
 }
 
+/* Of a server that does not start. A listener that was given stays the giver's. */
+static void close_doors(pica_server *server) {
+    for (size_t i = 0; i < server->door_count; i++) {
+        struct pica__door *door = &server->doors[i];
+        if (server->shared && door->listener != NULL) {
+            pica__socket_unref(door->listener);
+        } else {
+            pica_socket_close(door->listener);
+        }
+        if (door->fd >= 0) {
+            (void)pica__sys_close(door->fd);
+        }
+    }
+}
+
 /* The descriptors are bound, or rc tells why not: makes listeners of them, and runs them. On an error the server
  * is gone, and *out NULL. */
 static int launch(pica_server **out, pica_server *server, int rc) {
@@ -119,15 +134,9 @@ static int launch(pica_server **out, pica_server *server, int rc) {
     if (rc == 0) {
         *out = server; /* the first connection may come before this returns */
         rc = pica__server_run(server);
-    } else {
-        for (size_t i = 0; i < server->door_count; i++) {
-            pica_socket_close(server->doors[i].listener);
-            if (server->doors[i].fd >= 0) {
-                (void)pica__sys_close(server->doors[i].fd);
-            }
-        }
     }
     if (rc < 0) {
+        close_doors(server);
         *out = NULL;
         pica__server_unref(server);
     }

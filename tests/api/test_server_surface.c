@@ -1,4 +1,5 @@
 /* Servers: limits, the ways to end their clients, given and inherited listeners, options. */
+#include "tests/support/short_memory.h"
 #include "tests/support/stream_pair.h"
 
 #include <fcntl.h>
@@ -6,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 static int echo_handler(pica_reader *reader, pica_writer *writer, void *arg) {
     const char *data;
@@ -184,6 +186,40 @@ TASK_TEST(given_socket) {
     end_side(s);
     end_server(server);
     return 0;
+}
+
+/* A server that does not start leaves the listener, and the file that it has, to who gave it. */
+static int given_without_memory(void *arg) {
+    char path[64];
+    pica_address address;
+    pica_socket *listener;
+    pica_server *server = NULL;
+    (void)arg;
+    snprintf(path, sizeof path, "/tmp/pica-test-given-%d", (int)getpid());
+    PT_REQUIRE(pica_address_unix(&address, path) == 0);
+    PT_REQUIRE(pica_listen(&listener, &address, NULL) == 0);
+    int rc = -ENOMEM;
+    for (long i = 1; rc == -ENOMEM && i < 100; i++) {
+        atomic_store(&fail_in, i);
+        rc = pica_start_server_socket(&server, listener, echo_handler, NULL, NULL);
+        atomic_store(&fail_in, 0);
+        PT_EQ(access(path, F_OK), 0);
+        PT_CHECK((rc == 0) == (server != NULL));
+        PT_CHECK(i == 1 ? rc == -ENOMEM : rc == 0 || rc == -ENOMEM);
+    }
+    PT_REQUIRE(rc == 0);
+    struct side s = connect_to(server);
+    expect_echo(s);
+    end_side(s);
+    end_server(server);
+    return 0;
+}
+
+PT_TEST(given_socket_without_memory) {
+    struct pica_runtime_options options = short_of_memory();
+    options.workers = 1;
+    PT_EQ(pica_run_opts(given_without_memory, NULL, &options), 0);
+    PT_EQ(atomic_load(&live_bytes), 0);
 }
 
 /* The restart of a server: the old one and the new one have the same listener, clients come all the time, and

@@ -324,7 +324,8 @@ static void begin_listener(unsigned connections) {
     begin_socket();
     ex_be_worker(true); /* as it is started on the home loop */
     struct pica__listener_use use_as = {.accepted = accepted, .shared = true};
-    EX_CHECK(pica__listener_start(sock, &use_as, NULL) == 0);
+    EX_CHECK(pica__listener_make(sock, &use_as, NULL) == 0);
+    pica__listener_start(sock);
 }
 
 static void setup_accept(void) {
