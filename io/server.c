@@ -10,7 +10,8 @@
  *
  * An accepted connection goes to the loop that has the fewest connections of this server, or stays
  * where it was accepted if that is at most one more: choice and count are one step under the lock,
- * so no two loops differ by more than two while connections only come. Its task is detached: it
+ * so no two loops differ by more than two while connections only come and no worker is stuck: what
+ * others accept in the place of one that is goes to all but that one. Its task is detached: it
  * runs the handler, then waits until what is pending is sent. What is left to clean up is done when
  * the task has ended, also if it never started.
  *

@@ -28,19 +28,21 @@ struct connection {
     pica_writer *writer;
 };
 
-/* Chooses the loop for a connection that was accepted at `here`, and counts it there. */
+/* Chooses the loop for a connection that was accepted at `here` from the listener of another loop or its own, and
+ * counts it there. Another loop's worker is stuck, or somebody else would not have accepted: it gets none of these. */
 static struct pica__place *connection_enter(struct connection *connection, struct pica__place *here,
-                                            bool rescued) {
+                                            const struct pica__place *listener) {
     pica_server *server = here->server;
     pica__lock(&server->lock);
     struct pica__place *least = here;
     for (unsigned i = 0; i < server->count; i++) {
-        if (server->places[i].connections < least->connections) {
-            least = &server->places[i];
+        struct pica__place *other = &server->places[i];
+        bool stuck = other == listener && other != here;
+        if (!stuck && other->connections < least->connections) {
+            least = other;
         }
     }
-    struct pica__place *place =
-        rescued || here->connections <= least->connections + 1 ? here : least;
+    struct pica__place *place = here->connections <= least->connections + 1 ? here : least;
     place->connections++;
     server->active++;
     atomic_store_explicit(&server->connections,
@@ -169,7 +171,6 @@ static void tune(const struct pica__tuning *tuning, pica_socket *socket) {
 
 void pica__server_accept(void *arg, int fd) {
     struct pica__place *listener = ((struct pica__door *)arg)->place;
-    /* On another loop than the listener's that one is stuck: the connection stays here. */
     struct pica__place *here = &listener->server->places[pica_loop_index(pica_current_loop())];
     struct connection *connection = pica__zalloc(sizeof *connection);
     if (connection == NULL) {
@@ -177,7 +178,7 @@ void pica__server_accept(void *arg, int fd) {
         connection_dropped(here, -ENOMEM);
         return;
     }
-    struct pica__place *place = connection_enter(connection, here, here != listener);
+    struct pica__place *place = connection_enter(connection, here, listener);
     pica_socket *socket;
     int rc = pica__socket_adopt(&socket, fd, place->loop);
     if (rc < 0) {
