@@ -6,9 +6,9 @@
 #include "io/socket.h"
 
 #include <netinet/in.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 
+#include "io/bind.h"
 #include "io/listener.h"
 #include "io/operation.h"
 #include "runtime/base/sys.h"
@@ -39,23 +39,6 @@ int pica_connect(pica_socket **out, const pica_address *address) {
 
 /* --- listening --- */
 
-/* A Unix socket file that nobody listens on is in the way of bind: it is removed. */
-static void unlink_stale(const pica_address *address) {
-    const struct sockaddr_un *un = (const struct sockaddr_un *)&address->storage;
-    struct stat st;
-    if (un->sun_path[0] == 0 || pica__sys_lstat(un->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode)) {
-        return;
-    }
-    int probe = pica__socket_open(address, true);
-    if (probe < 0) {
-        return;
-    }
-    if (pica__sys_connect(probe, (const struct sockaddr *)un, address->length) == -ECONNREFUSED) {
-        (void)pica__sys_unlink(un->sun_path);
-    }
-    (void)pica__sys_close(probe);
-}
-
 static int set_int(int fd, int level, int name, int value) {
     return pica__sys_setsockopt(fd, level, name, &value, sizeof value);
 }
@@ -63,16 +46,6 @@ static int set_int(int fd, int level, int name, int value) {
 static bool is_any6(const pica_address *address) {
     const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&address->storage;
     return IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr);
-}
-
-static int bind_to(int fd, const pica_address *address) {
-    const struct sockaddr *sa = (const struct sockaddr *)&address->storage;
-    int rc = pica__sys_bind(fd, sa, address->length);
-    if (rc == -EADDRINUSE && address->storage.ss_family == AF_UNIX) {
-        unlink_stale(address);
-        rc = pica__sys_bind(fd, sa, address->length);
-    }
-    return rc;
 }
 
 static int listen_on(int fd, const pica_address *address, const struct pica_listen_options *options,
@@ -89,7 +62,7 @@ static int listen_on(int fd, const pica_address *address, const struct pica_list
         rc = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, (flags & PICA__LISTEN_ONLY_IPV6) != 0);
     }
     if (rc == 0) {
-        rc = bind_to(fd, address);
+        rc = pica__bind(fd, address);
     }
     const struct sockaddr_un *un = (const struct sockaddr_un *)&address->storage;
     if (rc == 0 && family == AF_UNIX && options->unix_mode != 0 && un->sun_path[0] != 0) {

@@ -14,10 +14,9 @@
  * Sends do not claim a turn: a datagram is sent whole or not at all, so those of several tasks cannot mix.
  */
 #include "io/datagram.h"
+#include "io/bind.h"
 
 #include <netinet/in.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
 #include "runtime/base/compiler.h"
 #include "runtime/base/sys.h"
@@ -68,34 +67,6 @@ static int open_fd(int family) {
     return pica__sys_socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 }
 
-/* A Unix socket file that nobody has open is in the way of bind: it is removed. (Connecting to one that is
- * no datagram socket fails otherwise than with ECONNREFUSED.) */
-static void unlink_stale(const pica_address *address) {
-    const struct sockaddr_un *un = (const struct sockaddr_un *)&address->storage;
-    struct stat st;
-    if (un->sun_path[0] == 0 || pica__sys_lstat(un->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode)) {
-        return;
-    }
-    int probe = open_fd(AF_UNIX);
-    if (probe < 0) {
-        return;
-    }
-    if (pica__sys_connect(probe, (const struct sockaddr *)un, address->length) == -ECONNREFUSED) {
-        (void)pica__sys_unlink(un->sun_path);
-    }
-    (void)pica__sys_close(probe);
-}
-
-static int bind_to(int fd, const pica_address *address) {
-    const struct sockaddr *sa = (const struct sockaddr *)&address->storage;
-    int rc = pica__sys_bind(fd, sa, address->length);
-    if (rc == -EADDRINUSE && address->storage.ss_family == AF_UNIX) {
-        unlink_stale(address);
-        rc = pica__sys_bind(fd, sa, address->length);
-    }
-    return rc;
-}
-
 /* fd stays the caller's on failure. */
 static int prepare(int fd, const pica_address *local, const pica_address *remote,
                    const struct pica_datagram_options *options) {
@@ -103,7 +74,7 @@ static int prepare(int fd, const pica_address *local, const pica_address *remote
     hear_own_groups_only(fd, family);
     int rc = set_options(fd, family, options);
     if (rc == 0 && local != NULL) {
-        rc = bind_to(fd, local);
+        rc = pica__bind(fd, local);
     }
     if (rc == 0 && remote != NULL) {
         rc = pica__sys_connect(fd, (const struct sockaddr *)&remote->storage, remote->length);
