@@ -67,6 +67,30 @@ static void hooks_set(void) {
     pica__sim_hooks = (struct pica__sim_hooks){self_get, self_set, deadlock};
 }
 
+/* What the process has while simulations are under way: its deaths are watched, and its only thread can report the
+ * overflow of a stack. */
+static struct {
+    bool overflow;
+    void *altstack;
+} signals;
+
+static void signals_enter(void) {
+    pica__sim_watch_deaths(true);
+    signals.overflow = pica__overflow_install() == 0; /* over the former, once for all runtimes to come */
+    signals.altstack = NULL;
+    (void)pica__overflow_thread_enter(&signals.altstack);
+}
+
+static void signals_leave(void) {
+    if (signals.altstack != NULL) {
+        pica__overflow_thread_leave(signals.altstack);
+    }
+    if (signals.overflow) {
+        pica__overflow_remove();
+    }
+    pica__sim_watch_deaths(false);
+}
+
 static int run_once(uint64_t seed, const struct pica_sim_options *options, pica_fn main, void *arg,
                     struct pica_sim_report *report) {
     int rc = pica__sim_begin(seed, options);
@@ -107,8 +131,7 @@ int pica_sim_run(uint64_t seed, const struct pica_sim_options *options, pica_fn 
     }
     hooks_set();
     struct pica_sim_report first = {.size = 0}, second;
-    void *altstack = NULL;
-    (void)pica__overflow_thread_enter(&altstack);
+    signals_enter();
     pica__free(pica__alloc(1), 1); /* what is bound at first use is bound now, and not in the first of two runs */
     int rc = run_once(seed, options, main, arg, &first);
     bool never = first.size == 0; /* it did not even begin */
@@ -118,9 +141,7 @@ int pica_sim_run(uint64_t seed, const struct pica_sim_options *options, pica_fn 
         int same = compare(options, &first, &second);
         rc = same < 0 ? same : rc;
     }
-    if (altstack != NULL) {
-        pica__overflow_thread_leave(altstack);
-    }
+    signals_leave();
     if (options->report != NULL && !never) {
         *options->report = first;
     }
@@ -132,7 +153,6 @@ int pica_sim_run(uint64_t seed, const struct pica_sim_options *options, pica_fn 
 static struct {
     bool active;
     int runtimes;
-    void *altstack;
     uint64_t seed;    /* of the next simulation of this process */
 } process;
 
@@ -164,10 +184,7 @@ static void process_end(void) {
     struct pica_sim_report report;
     process.active = false;
     int rc = pica__sim_end(&report);
-    if (process.altstack != NULL) {
-        pica__overflow_thread_leave(process.altstack);
-        process.altstack = NULL;
-    }
+    signals_leave();
     pica__log(PICA_LOG_INFO,
               "simulated: seed %llu, trace %016llx, %llu workers, %llu tasks, %llu choices, %llu faults, %.6f s",
               (unsigned long long)report.seed, (unsigned long long)report.hash,
@@ -192,7 +209,7 @@ int pica__simulate_process(const pica__config *config) {
         pica__log(PICA_LOG_ERROR, "PICA_ENGINE=sim: %s", pica_strerror(rc));
         return rc;
     }
-    (void)pica__overflow_thread_enter(&process.altstack);
+    signals_enter();
     process.active = true;
     process.runtimes = 0;
     rc = scenario_run(config->sim_scenario);

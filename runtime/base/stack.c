@@ -22,7 +22,6 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <pica/base.h>
@@ -34,15 +33,9 @@
 #include "runtime/base/log.h"
 #include "runtime/base/relax.h"
 #include "runtime/base/stack_guard.h"
+#include "runtime/base/stack_memory.h"
 #include "runtime/base/stack_registry.h"
 #include "runtime/base/stack_tools.h"
-
-#ifndef PR_SET_VMA
-#define PR_SET_VMA 0x53564d41
-#endif
-#ifndef PR_SET_VMA_ANON_NAME
-#define PR_SET_VMA_ANON_NAME 0
-#endif
 
 #define DEFAULT_GUARD ((size_t)64 * 1024)
 #define FIRST_SLAB ((size_t)16)
@@ -65,7 +58,8 @@ struct slot {
         pica__stack next; /* idle and bare: the next one; hi == NULL ends the list */
         struct {          /* mapped alone */
             pica__stack_range *range;
-            uint32_t split; /* the guard is of kind PICA__GUARD_SPLIT */
+            uint16_t split; /* the guard is of kind PICA__GUARD_SPLIT */
+            uint16_t disable;
             uint32_t valgrind_id;
         } alone;
     } u;
@@ -77,6 +71,8 @@ struct slab {
     pica__stack_range *range; /* its entry in the registry */
     char *start;
     size_t count;
+    size_t guarded;         /* the first so many have guards from an earlier simulation */
+    bool dump;
     size_t before;          /* stacks in the slabs made before: colours go on where those ended */
     size_t reserved;        /* stacks taken from it so far; under pool->lock */
     _Atomic size_t split;   /* guards of kind SPLIT; any thread adds, read at the end; relaxed */
@@ -149,28 +145,7 @@ static struct slot *slot_of(pica__stack stack) {
     return (struct slot *)(void *)stack.hi;
 }
 
-/* ---- system calls, out of line: see stack_guard.c ---- */
-
-static PICA__NOINLINE char *map_memory(size_t size, bool dump) {
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-    if (p == MAP_FAILED) {
-        return NULL;
-    }
-    /* All three are refinements that a kernel may lack. */
-    (void)madvise(p, size, MADV_NOHUGEPAGE);
-    if (!dump) {
-        (void)madvise(p, size, MADV_DONTDUMP);
-    }
-    (void)prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, size, "pica stacks");
-    return p;
-}
-
-static void unmap_memory(void *start, size_t size) {
-    int rc = munmap(start, size);
-    PICA__CHECK(rc == 0);
-}
-
+/* Out of line: see stack_guard.c. */
 static PICA__NOINLINE int discard_pages(void *start, size_t size) {
     return madvise(start, size, MADV_DONTNEED) == 0 ? 0 : -errno;
 }
@@ -215,9 +190,34 @@ static void free_slab(const pica__stack_pool *pool, struct slab *slab) {
     if (slab->range != NULL) {
         pica__stack_unregister(slab->range);
     }
-    unmap_memory(slab->start, slab->count * pool->geo.stride);
-    pica__guard_forget(atomic_load_explicit(&slab->split, memory_order_relaxed));
+    const struct pica__stack_memory memory = {
+        .start = slab->start,
+        .count = slab->count,
+        .geo = pool->geo,
+        .disable = pool->disable,
+        .dump = slab->dump,
+        .guarded = slab->reserved > slab->guarded ? slab->reserved : slab->guarded,
+        .split = atomic_load_explicit(&slab->split, memory_order_relaxed),
+    };
+    /* With bare stacks it is not known which ones have a guard. */
+    pica__stack_memory_unmap(&memory, pool->bare.hi == NULL);
     pica__free(slab, sizeof *slab);
+}
+
+/* Memory for `count` stacks, or for fewer if that is refused. */
+static int map_slab(const pica__stack_pool *pool, struct slab *slab, size_t count) {
+    struct pica__stack_memory memory = {
+        .count = count, .geo = pool->geo, .disable = pool->disable, .dump = slab->dump};
+    int rc = pica__stack_memory_map(&memory);
+    while (rc < 0 && memory.count > 1) {
+        memory.count /= 2;
+        rc = pica__stack_memory_map(&memory);
+    }
+    slab->start = memory.start;
+    slab->count = memory.count;
+    slab->guarded = memory.guarded;
+    atomic_init(&slab->split, memory.split);
+    return rc;
 }
 
 /* Maps a slab of `count` stacks, or of fewer if that is refused. NULL: not even one. */
@@ -226,20 +226,15 @@ static struct slab *make_slab(const pica__stack_pool *pool, size_t count, bool d
     if (slab == NULL) {
         return NULL;
     }
-    slab->start = map_memory(count * pool->geo.stride, dump);
-    while (slab->start == NULL && count > 1) {
-        count /= 2;
-        slab->start = map_memory(count * pool->geo.stride, dump);
-    }
-    if (slab->start == NULL) {
+    slab->dump = dump;
+    if (map_slab(pool, slab, count) < 0) {
         pica__free(slab, sizeof *slab);
         return NULL;
     }
-    slab->count = count;
-    slab->range = pica__stack_register(slab->start, count, &pool->geo);
+    slab->range = pica__stack_register(slab->start, slab->count, &pool->geo);
     bool ids = pica__stack_tools_valgrind();
     if (ids) {
-        slab->valgrind_ids = pica__zalloc(count * sizeof slab->valgrind_ids[0]);
+        slab->valgrind_ids = pica__zalloc(slab->count * sizeof slab->valgrind_ids[0]);
     }
     if (slab->range == NULL || (ids && slab->valgrind_ids == NULL)) {
         free_slab(pool, slab);
@@ -393,7 +388,8 @@ static int guard_reserved(pica__stack_pool *pool, pica__stack *out, struct reser
                 slab->valgrind_ids[index] = pica__stack_tools_register(out[i]);
             }
         }
-        rc = rc == 0 ? guard_stack(pool, out[i], slab) : rc;
+        bool guarded = res->slab != NULL && res->first + (size_t)i < slab->guarded;
+        rc = rc == 0 && !guarded ? guard_stack(pool, out[i], slab) : rc;
         done += rc == 0;
     }
     pica__lock(&pool->lock);
@@ -502,30 +498,43 @@ int pica__stack_trim(pica__stack stack, const void *sp) {
 /* Spreads the colours of stacks mapped alone. Any thread, relaxed: any value will do. */
 static _Atomic size_t next_colour;
 
+static int map_alone(struct pica__stack_memory *memory) {
+    int rc = pica__stack_memory_map(memory);
+    if (rc < 0 || memory->guarded != 0) {
+        return rc;
+    }
+    int kind = pica__guard_install(memory->start, memory->geo.guard,
+                                   (memory->disable & PICA__STACK_NO_GUARD_INSTALL) != 0);
+    if (kind < 0) {
+        pica__stack_memory_unmap(memory, false);
+        return -ENOMEM;
+    }
+    memory->guarded = 1;
+    memory->split = kind == PICA__GUARD_SPLIT;
+    return 0;
+}
+
 int pica__stack_map_with(size_t size, size_t guard, unsigned disable, pica__stack *out) {
     struct pica__stack_geometry geo;
     int rc = geometry_of(&geo, size, guard);
     if (rc != 0) {
         return rc;
     }
-    char *start = map_memory(geo.stride, true);
-    if (start == NULL) {
+    struct pica__stack_memory memory = {.count = 1, .geo = geo, .disable = disable, .dump = true};
+    if (map_alone(&memory) < 0) {
         return -ENOMEM;
     }
-    int kind = pica__guard_install(start, geo.guard, (disable & PICA__STACK_NO_GUARD_INSTALL) != 0);
-    pica__stack_range *range = kind < 0 ? NULL : pica__stack_register(start, 1, &geo);
+    pica__stack_range *range = pica__stack_register(memory.start, 1, &geo);
     if (range == NULL) {
-        unmap_memory(start, geo.stride);
-        if (kind == PICA__GUARD_SPLIT) {
-            pica__guard_forget(1);
-        }
+        pica__stack_memory_unmap(&memory, true);
         return -ENOMEM;
     }
     size_t colour = atomic_fetch_add_explicit(&next_colour, 1, memory_order_relaxed);
-    *out = stack_at(start, &geo, colour);
+    *out = stack_at(memory.start, &geo, colour);
     struct slot *slot = slot_of(*out);
     slot->u.alone.range = range;
-    slot->u.alone.split = kind == PICA__GUARD_SPLIT;
+    slot->u.alone.split = (uint16_t)memory.split;
+    slot->u.alone.disable = (uint16_t)disable;
     slot->u.alone.valgrind_id = pica__stack_tools_register(*out);
     pica__stack_tools_out(*out);
     return 0;
@@ -538,10 +547,16 @@ int pica__stack_map(size_t size, size_t guard, pica__stack *out) {
 void pica__stack_unmap(pica__stack stack) {
     pica__stack_tools_in(stack);
     struct slot slot = *slot_of(stack);
-    void *start = pica__stack_range_start(slot.u.alone.range);
-    size_t size = pica__stack_range_size(slot.u.alone.range);
+    const struct pica__stack_memory memory = {
+        .start = pica__stack_range_start(slot.u.alone.range),
+        .count = 1,
+        .geo = pica__stack_range_geometry(slot.u.alone.range),
+        .disable = slot.u.alone.disable,
+        .dump = true,
+        .guarded = 1,
+        .split = slot.u.alone.split,
+    };
     pica__stack_tools_unregister(slot.u.alone.valgrind_id);
     pica__stack_unregister(slot.u.alone.range);
-    unmap_memory(start, size);
-    pica__guard_forget(slot.u.alone.split);
+    pica__stack_memory_unmap(&memory, true);
 }

@@ -138,9 +138,12 @@ void *pica__stack_range_start(const pica__stack_range *range) {
     return (void *)atomic_load_explicit(&range->lo, memory_order_relaxed);
 }
 
-size_t pica__stack_range_size(const pica__stack_range *range) {
-    return atomic_load_explicit(&range->hi, memory_order_relaxed) -
-           atomic_load_explicit(&range->lo, memory_order_relaxed);
+struct pica__stack_geometry pica__stack_range_geometry(const pica__stack_range *range) {
+    return (struct pica__stack_geometry){
+        .stride = atomic_load_explicit(&range->stride, memory_order_relaxed),
+        .guard = atomic_load_explicit(&range->guard, memory_order_relaxed),
+        .size = atomic_load_explicit(&range->size, memory_order_relaxed),
+    };
 }
 
 static bool find_in(const pica__stack_range *r, uintptr_t addr, struct pica__stack_slot *slot) {

@@ -37,9 +37,9 @@ pica__stack_range *pica__stack_register(const void *start, size_t count,
 /* Takes the range out, before its memory is unmapped. Any thread, not from a signal handler. */
 void pica__stack_unregister(pica__stack_range *range);
 
-/* Where the range begins and how many bytes it spans; for whoever registered it. */
+/* Where the range begins and how its stacks lie; for whoever registered it. */
 void *pica__stack_range_start(const pica__stack_range *range);
-size_t pica__stack_range_size(const pica__stack_range *range);
+struct pica__stack_geometry pica__stack_range_geometry(const pica__stack_range *range);
 
 /*
  * If `addr` lies in a registered range, fills *slot with the stack it belongs to. Any thread,

@@ -15,6 +15,7 @@
 #include "runtime/base/alloc.h"
 #include "runtime/base/compiler.h"
 #include "runtime/base/log.h"
+#include "runtime/base/sim/core.h"
 #include "runtime/base/stack.h"
 #include "runtime/base/stack_guard.h"
 #include "tests/support/pt.h"
@@ -516,6 +517,47 @@ PT_TEST(allocation_failures) {
     pica__alloc_fail_at(0);
     pica__stack_put(pool, s);
     pica__stack_pool_destroy(pool);
+}
+
+/* ---- simulations ---- */
+
+/* Takes some stacks, checks that they have guards, and gives them and the pool back. */
+static void use_some(uintptr_t *first) {
+    enum { MANY = 20 };
+    pica__stack_pool *pool = make_pool(64 * KIB, 0, 0, 0);
+    pica__stack stack[MANY], alone;
+    for (int i = 0; i < MANY; i++) {
+        PT_REQUIRE(pica__stack_get(pool, &stack[i]) == 0);
+        PT_CHECK(!writable(stack[i].lo - 8));
+        PT_CHECK(writable(stack[i].lo) && writable(stack[i].hi - 8));
+        PT_CHECK(pica__is_stack_guard(stack[i].lo - 8));
+    }
+    PT_REQUIRE(pica__stack_map(256 * KIB, 0, &alone) == 0);
+    PT_CHECK(!writable(alone.lo - 8) && writable(alone.lo));
+    *first = (uintptr_t)stack[0].lo;
+    for (int i = 0; i < MANY; i++) {
+        pica__stack_put(pool, stack[i]);
+    }
+    pica__stack_unmap(alone);
+    pica__stack_pool_destroy(pool);
+    PT_CHECK(!pica__is_stack_guard(alone.lo - 8)); /* nobody's now */
+}
+
+/* What a simulation gives up, guards included, serves the next one, and nobody else. */
+PT_TEST(simulations_keep_their_stacks) {
+    uintptr_t first, again;
+    if (pica__sim_begin(1, NULL) == -ENOSYS) {
+        PT_SKIP("no simulations here");
+    }
+    use_some(&first);
+    size_t before = mappings();
+    use_some(&again);
+    PT_EQ(again, first);
+    PT_EQ(mappings(), before);
+    PT_EQ(pica__sim_end(NULL), 0);
+    use_some(&again);
+    PT_CHECK(again != first);
+    PT_EQ(mappings(), before);
 }
 
 PT_MAIN()

@@ -1,7 +1,7 @@
 /* An echo server with streams: what comes back is, byte for byte, what was sent, then the end. */
 #include "tests/workloads/workload.h"
 
-enum { CLIENTS = 4, ROUNDS = 4, PIECE = 64, TRIES = 3 };
+enum { CLIENTS = 5, ROUNDS = 4, PIECE = 64, TRIES = 3 };
 
 static pica_address address;
 
@@ -73,10 +73,9 @@ static int client(void *arg) {
 int wl_echo(void *arg) {
     (void)arg;
     pica_server *server;
-    if (!WL_OK(pica_start_server(&server, "127.0.0.1", 0, serve, NULL, NULL))) {
+    if (!wl_serve(&server, &address, serve)) {
         return 0;
     }
-    WL_EQ(pica_server_address(server, &address), 0);
     pica_task *task[CLIENTS];
     int n = 0;
     for (unsigned i = 0; i < CLIENTS; i++) {

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { WRITERS = 4, PART = 100 };
+enum { WRITERS = 8, PART = 100, ROUNDS = 4, TRIES = 8 };
 
 struct job {
     pica_file *file;
@@ -31,12 +31,14 @@ static bool write_part(struct job *job) {
 static int part(void *arg) {
     struct job *job = arg;
     char buffer[PART];
-    job->written = write_part(job);
-    if (job->written) {
-        ssize_t n = pica_file_pread(job->file, buffer, PART, job->id * PART);
-        if (WL_OK(n)) {
-            WL_CHECK(n == PART || !wl_strict());
-            WL_CHECK(wl_matches(buffer, job->id, 0, (size_t)n));
+    for (int i = 0; i < ROUNDS; i++) {
+        job->written = write_part(job) || job->written;
+        if (job->written) {
+            ssize_t n = pica_file_pread(job->file, buffer, PART, job->id * PART);
+            if (WL_OK(n)) {
+                WL_CHECK(n == PART || !wl_strict());
+                WL_CHECK(wl_matches(buffer, job->id, 0, (size_t)n));
+            }
         }
     }
     return 0;
@@ -73,9 +75,12 @@ int wl_files(void *arg) {
     (void)arg;
     (void)snprintf(path, sizeof path, "/tmp/pica-workload-%d",
                    pica_simulated() ? 0 : (int)getpid());
-    if (WL_OK(pica_file_open(&file, path, O_RDWR | O_CREAT | O_TRUNC, 0600))) {
-        use(file);
-        (void)WL_OK(pica_file_close(file));
+    for (int i = 0; i < TRIES; i++) {
+        if (WL_OK(pica_file_open(&file, path, O_RDWR | O_CREAT | O_TRUNC, 0600))) {
+            use(file);
+            (void)WL_OK(pica_file_close(file));
+            break;
+        }
     }
     if (!pica_simulated()) {
         (void)unlink(path);

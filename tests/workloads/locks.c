@@ -2,7 +2,7 @@
  * waiters in the order in which they came. */
 #include "tests/workloads/workload.h"
 
-enum { TASKS = 8, ROUNDS = 4, TOKENS = 2 };
+enum { TASKS = 8, ROUNDS = 12, TOKENS = 2 };
 
 static pica_lock lock;
 static pica_event event;

@@ -15,6 +15,7 @@
 
 struct totals {
     unsigned long long seeds, counting, distinct, failed, choices, switches, operations, tasks, faults;
+    unsigned long long few_workers, few_tasks, few_choices, few_faults; /* why others do not count */
     unsigned long long fault[PICA_SIM_FAULTS];
 };
 
@@ -102,6 +103,10 @@ static void add(struct totals *t, const struct pica_sim_report *r) {
     bool counts = r->workers >= 2 && r->tasks >= 8 && r->choices >= 200 && r->faults >= 5;
     t->seeds++;
     t->counting += counts;
+    t->few_workers += r->workers < 2;
+    t->few_tasks += r->tasks < 8;
+    t->few_choices += r->choices < 200;
+    t->few_faults += r->faults < 5;
     t->distinct += counts && is_new(r->hash);
     t->choices += r->choices;
     t->switches += r->switches;
@@ -136,6 +141,8 @@ static void print(const struct totals *t, double seconds) {
     printf("%llu seeds, %llu of them count, %llu failed, %.2f s of CPU, %.0f counting seeds a minute\n",
            t->seeds, t->counting, t->failed, seconds,
            seconds > 0 ? (double)t->counting / seconds * 60 : 0.0);
+    printf("do not count for too few: workers %llu, tasks %llu, choices %llu, faults %llu\n", t->few_workers,
+           t->few_tasks, t->few_choices, t->few_faults);
     printf("traces that differ: %.2f %%\n",
            t->counting != 0 ? 100.0 * (double)t->distinct / (double)t->counting : 0.0);
     if (t->seeds != 0) {

@@ -2,7 +2,7 @@
  * those of one producer in its order. */
 #include "tests/workloads/workload.h"
 
-enum { PRODUCERS = 3, CONSUMERS = 4, ITEMS = 8 };
+enum { PRODUCERS = 3, CONSUMERS = 4, ITEMS = 24 };
 
 static pica_queue queue;
 static atomic_uint taken[PRODUCERS * ITEMS];
@@ -17,7 +17,7 @@ static int produce(void *arg) {
             return rc;
         }
         atomic_fetch_add(&put_count[id], 1);
-        if (wl_choose(3) == 0) {
+        if (wl_choose(2) == 0) {
             (void)pica_sleep(0.001);
         }
     }

@@ -124,12 +124,10 @@ static int client(void *arg) {
 int wl_proxy(void *arg) {
     pica_server *server, *proxy;
     (void)arg;
-    if (!WL_OK(pica_start_server(&server, "127.0.0.1", 0, answer, NULL, NULL))) {
+    if (!wl_serve(&server, &back, answer)) {
         return 0;
     }
-    WL_EQ(pica_server_address(server, &back), 0);
-    if (WL_OK(pica_start_server(&proxy, "127.0.0.1", 0, serve, NULL, NULL))) {
-        WL_EQ(pica_server_address(proxy, &front), 0);
+    if (wl_serve(&proxy, &front, serve)) {
         pica_task *task[CLIENTS];
         int n = 0;
         for (unsigned i = 0; i < CLIENTS; i++) {

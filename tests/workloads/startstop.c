@@ -78,7 +78,7 @@ static int short_main(void *arg) {
 int wl_startstop(void *arg) {
     (void)arg;
     atomic_store(&ended, 0);
-    for (int round = 0; round < 3; round++) {
+    for (int round = 0; round < 4; round++) {
         pica_runtime *rt;
         pica_server *server;
         if (!WL_OK(pica_runtime_new(&rt, NULL))) {

@@ -2,7 +2,7 @@
  * does not come, and each comes once. */
 #include "tests/workloads/workload.h"
 
-enum { SLEEPERS = 8, ROUNDS = 4, CALLBACKS = 8 };
+enum { SLEEPERS = 8, ROUNDS = 8, CALLBACKS = 8 };
 
 static int sleeper(void *arg) {
     (void)arg;

@@ -95,6 +95,17 @@ int wl_join(pica_task *task) {
     return rc;
 }
 
+bool wl_serve(pica_server **out, pica_address *address, pica_client_connected fn) {
+    enum { TRIES = 8 };
+    for (int i = 0; i < TRIES; i++) {
+        if (WL_OK(pica_start_server(out, "127.0.0.1", 0, fn, NULL, NULL))) {
+            WL_EQ(pica_server_address(*out, address), 0);
+            return true;
+        }
+    }
+    return false;
+}
+
 void wl_drain(void) {
     struct pica_runtime_stats stats = {.size = sizeof stats};
     for (int i = 0; i < 2000; i++) {

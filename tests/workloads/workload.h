@@ -63,6 +63,8 @@ bool wl_matches(const char *buffer, unsigned s, size_t at, size_t size);
 pica_task *wl_task(pica_fn fn, void *arg, const char *name);
 /* Awaits a task, without its reference; its result. */
 int wl_join(pica_task *task);
+/* Starts a server at a free port of 127.0.0.1, in several tries; false: the world was in the way. */
+bool wl_serve(pica_server **out, pica_address *address, pica_client_connected fn);
 /* At the end of main: waits until all that the runtime had is given back: tasks, sockets, timers. */
 void wl_drain(void);
 

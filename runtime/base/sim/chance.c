@@ -132,6 +132,10 @@ static void rates_begin(pica__sim *sim) {
         unsigned rate = faults[kind].rate * (storm ? 3u : 1u) * percent / 100;
         sim->rate[kind] = (uint16_t)(!active ? 0 : rate > 30000 ? 30000 : rate);
     }
+    if (sim->rate[PICA_SIM_WAIT_EINTR] == 0 && percent != 0) {
+        /* Of the two that any program meets, without files and sockets, there is one. */
+        sim->rate[PICA_SIM_SPURIOUS] = faults[PICA_SIM_SPURIOUS].rate;
+    }
 }
 
 static void strategy_begin(pica__sim *sim) {
@@ -162,12 +166,12 @@ void pica__sim_chance_begin(void) {
     sim->grain = grains[pica__sim_draw(PICA__SIM_TIME, 4)];
     rates_begin(sim);
     strategy_begin(sim);
-    uint32_t r = pica__sim_draw(PICA__SIM_SCHEDULE, 8);
+    uint32_t r = pica__sim_draw(PICA__SIM_SCHEDULE, 32);
     sim->workers = sim->options.workers != 0 ? sim->options.workers
                    : r < 1                   ? 1
-                   : r < 4                   ? 2
-                   : r < 6                   ? 3
-                   : r < 7                   ? 4
+                   : r < 14                  ? 2
+                   : r < 23                  ? 3
+                   : r < 29                  ? 4
                                              : 8;
 }
 

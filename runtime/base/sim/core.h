@@ -54,18 +54,19 @@ enum { PICA__SIM_THREADS = 1100 }; /* at once */
 enum pica__sim_state { PICA__SIM_FREE, PICA__SIM_RUNNABLE, PICA__SIM_BLOCKED, PICA__SIM_ENDED };
 
 typedef struct pica__sim_thread {
-    pica__context context;
-    pica__stack stack;        /* hi == NULL: that of the caller */
+    /* What each choice looks at lies together. */
     enum pica__sim_state state;
-    unsigned index;
-    char name[16];
-    bool actor;               /* of the scenario: the simulation's end does not wait for what it waits for */
+    int32_t priority;         /* strategy PCT: the highest runs */
+    int64_t deadline;         /* of its block */
     bool relaxed;             /* waits for others' progress by turning */
+    bool actor;               /* of the scenario: the simulation's end does not wait for what it waits for */
     bool woken;               /* since it began to block */
     bool detached;
-    int32_t priority;         /* strategy PCT: the highest runs */
+    unsigned index;
     _Atomic uint32_t *word;   /* what it is parked on, or NULL */
-    int64_t deadline;         /* of its block */
+    pica__context context;
+    pica__stack stack;        /* hi == NULL: that of the caller */
+    char name[16];
     const char *waits;        /* what for, when blocked; for reports */
     struct pica__sim_child *child; /* the process that it is, or NULL */
     struct pica__sim_thread *joiner;
@@ -154,6 +155,9 @@ extern struct pica__sim_hooks pica__sim_hooks;
 int pica__sim_begin(uint64_t seed, const struct pica_sim_options *options);
 /* Ends it: lets actors leave, looks for what is left behind. report may be NULL. 0, or the failure. */
 int pica__sim_end(struct pica_sim_report *report);
+/* From now on a process that dies in a simulation says how to see it again; and no more. Once around several
+ * simulations, since it takes system calls. */
+void pica__sim_watch_deaths(bool on);
 /* The run has failed; it goes on. The first text is kept. */
 void pica__sim_failed(const char *format, ...) PICA__PRINTF(1, 2);
 /* Says why and how to replay, and ends the process. */

@@ -65,7 +65,7 @@ static void on_death(int signum) {
     } /* else the fault comes again */
 }
 
-static void watch_deaths(bool on) {
+void pica__sim_watch_deaths(bool on) {
 #if !PICA__ASAN
     for (int i = 0; i < DEATHS; i++) {
         if (on) {
@@ -176,7 +176,6 @@ int pica__sim_begin(uint64_t seed, const struct pica_sim_options *options) {
     pica__sim_chance_begin();
     pica__sim_threads_begin();
     atomic_store_explicit(&pica__sim_on, true, memory_order_relaxed);
-    watch_deaths(true);
     return 0;
 }
 
@@ -191,7 +190,6 @@ int pica__sim_end(struct pica_sim_report *report) {
     pica__sim_names_end();
     sim->report.hash = sim->hash;
     memcpy(sim->report.failure, sim->failure, sizeof sim->failure);
-    watch_deaths(false);
     atomic_store_explicit(&pica__sim_on, false, memory_order_relaxed);
     if (report != NULL) {
         *report = sim->report;

@@ -122,29 +122,27 @@ static pica__sim_thread *pick_highest(void) {
     return best;
 }
 
+/* What there is to choose from. */
+struct ready {
+    unsigned count;   /* threads that can run */
+    unsigned relaxed; /* of them, those that wait for others by turning */
+    int64_t next;     /* the earliest deadline of the others */
+};
+
 /* Among those that can run; NULL: nobody can. */
-static pica__sim_thread *pick(bool *all_relaxed) {
+static pica__sim_thread *pick(const struct ready *ready) {
     pica__sim *sim = &pica__the_sim;
-    unsigned n = 0;
-    unsigned relaxed = 0;
-    for (unsigned i = 0; i < sim->threads; i++) {
-        if (may_run(sim->thread[i])) {
-            n++;
-            relaxed += sim->thread[i]->relaxed;
-        }
-    }
-    *all_relaxed = n != 0 && n == relaxed;
-    if (n == 0) {
+    unsigned n = ready->count - ready->relaxed;
+    if (ready->count == 0) {
         return NULL;
     }
-    if (n == relaxed) {
-        pica__sim_thread *t = pick_uniform(n, true);
+    if (n == 0) {
+        pica__sim_thread *t = pick_uniform(ready->count, true);
         for (unsigned i = 0; i < sim->threads; i++) {
             sim->thread[i]->relaxed = false;
         }
         return t;
     }
-    n -= relaxed;
     if (sim->report.strategy == PICA_SIM_PCT) {
         return pick_highest();
     }
@@ -171,21 +169,25 @@ static void fire_due(void) {
     }
 }
 
-/* Wakes whose deadline has come; returns the next deadline. */
-static int64_t wake_due(void) {
+/* Wakes whose deadline has come, and counts. */
+static struct ready wake_due(void) {
     pica__sim *sim = &pica__the_sim;
-    int64_t next = INT64_MAX;
+    struct ready ready = {0, 0, INT64_MAX};
     for (unsigned i = 0; i < sim->threads; i++) {
         pica__sim_thread *t = sim->thread[i];
         if (t->state == PICA__SIM_BLOCKED) {
             if (t->deadline <= sim->now) {
                 t->state = PICA__SIM_RUNNABLE;
-            } else if (t->deadline < next) {
-                next = t->deadline;
+            } else if (t->deadline < ready.next) {
+                ready.next = t->deadline;
             }
         }
+        if (may_run(t)) {
+            ready.count++;
+            ready.relaxed += t->relaxed;
+        }
     }
-    return next;
+    return ready;
 }
 
 static bool deadlock(void) {
@@ -215,15 +217,15 @@ static void reschedule(void) {
     pica__sim *sim = &pica__the_sim;
     for (;;) {
         fire_due();
-        int64_t next = wake_due();
-        bool all_relaxed;
-        pica__sim_thread *to = pick(&all_relaxed);
-        if (to != NULL && !all_relaxed) {
+        const struct ready ready = wake_due();
+        pica__sim_thread *to = pick(&ready);
+        if (to != NULL && ready.relaxed < ready.count) {
             if (to != sim->current) {
                 switch_to(to);
             }
             return;
         }
+        int64_t next = ready.next;
         pica__heap_node *node = pica__heap_min(&sim->events);
         if (node != NULL && node->when < next) {
             next = node->when;
