@@ -16,18 +16,21 @@
  * three may overtake each that is queued. */
 enum { TURN = 64, PER_QUEUED = 4, BUSY = 12, BOUND = 2 * TURN + PER_QUEUED * (BUSY + 4), ROUNDS = 300 };
 
-/* All of this is touched by one worker alone. */
-static unsigned long steps; /* of those that keep the worker busy */
-static bool over;
-static unsigned long began;
+/* All of this is touched by one worker alone; atomic, as tasks are threads to a sanitizer. */
+static atomic_ulong steps; /* of those that keep the worker busy */
+static atomic_bool over;
+static atomic_ulong began;
 
 struct probe {
     const char *name;
-    unsigned long most;
-    unsigned rounds;
+    atomic_ulong most;
+    atomic_uint rounds;
 };
-static struct probe probes[] = {{"a task created", 0, 0}, {"a task woken", 0, 0}, {"a callback", 0, 0},
-                                {"a timer", 0, 0}, {"a descriptor", 0, 0}};
+static struct probe probes[] = {{"a task created", 0, 0},
+                                {"a task woken", 0, 0},
+                                {"a callback", 0, 0},
+                                {"a timer", 0, 0},
+                                {"a descriptor", 0, 0}};
 
 static void came(void *arg) {
     struct probe *p = arg;

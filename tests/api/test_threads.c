@@ -305,7 +305,8 @@ static int forever_main(void *arg) {
     pica_queue_init(&queue, 2);
     PT_EQ(pica_async_new(&async, loop, ignores, NULL), 0);
     for (uintptr_t i = 0; i <= THREADS; i++) {
-        PT_REQUIRE(pthread_create(&threads[i], NULL, i == THREADS ? other_runtime : thread_main, (void *)i) == 0);
+        void *(*start)(void *) = i == THREADS ? other_runtime : thread_main;
+        PT_REQUIRE(pthread_create(&threads[i], NULL, start, (void *)i) == 0);
     }
     PT_EQ(pica_call_soon(callback_main, NULL, NULL), 0);
     for (uintptr_t i = 0; i < TASKS; i++) {
@@ -314,8 +315,10 @@ static int forever_main(void *arg) {
     for (int i = 0; i < TASKS; i++) {
         PT_EQ(pica_join(tasks[i], NULL), 0);
     }
-    const unsigned all = (THREADS + 1 + TASKS + 1) * ROUNDS * (sizeof any_thread / sizeof any_thread[0]);
-    while (atomic_load(&calls_made) < all || atomic_load(&callbacks_run) < atomic_load(&callbacks_asked)) {
+    const unsigned groups = sizeof any_thread / sizeof any_thread[0];
+    const unsigned all = (THREADS + 1 + TASKS + 1) * ROUNDS * groups;
+    while (atomic_load(&calls_made) < all ||
+           atomic_load(&callbacks_run) < atomic_load(&callbacks_asked)) {
         PT_EQ(pica_sleep(0.001), 0);
     }
     for (int i = 0; i <= THREADS; i++) {
@@ -331,7 +334,7 @@ static int forever_main(void *arg) {
     pica_queue_destroy(&queue, NULL);
     pica_future_unref(done);
     pica_future_unref(pending);
-    printf("    %u groups of calls from %d threads, %d tasks, a loop's callbacks and another runtime\n", all,
+    printf("    %u groups of calls from %d threads, %d tasks, callbacks and another runtime\n", all,
            THREADS, TASKS);
     return 0;
 }

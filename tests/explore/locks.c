@@ -26,8 +26,9 @@ void ex_locks_reset(void) {
 /* Whether `second` was taken, by however many steps, while `first` was held. */
 static bool ordered(const pica__lock_t *first, const pica__lock_t *second, unsigned steps) {
     for (unsigned i = 0; i < locks.orders && steps != 0; i++) {
+        const pica__lock_t *next = locks.order[i].second;
         if (locks.order[i].first == first &&
-            (locks.order[i].second == second || ordered(locks.order[i].second, second, steps - 1))) {
+            (next == second || ordered(next, second, steps - 1))) {
             return true;
         }
     }
