@@ -117,6 +117,7 @@ static void run_work(pica__worker *worker, pica__work *work) {
             pica__call *call = PICA__CONTAINER_OF(work, pica__call, work);
             pica__count(&worker->stats.callbacks, 1);
             pica__tsan_get(worker->loop); /* see pica__task_serial_begin */
+            pica__lock_none("a callback");
             call->fn(call);
             pica__tsan_give(worker->loop);
             break;
