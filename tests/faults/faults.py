@@ -43,6 +43,11 @@ class Run:
         self.rows = collections.OrderedDict()
         log(f"{pathlib.Path(sys.argv[0]).name}: seed {self.options.seed}")
 
+    @property
+    def short(self):
+        """Whether there is time for a sample of each kind only."""
+        return self.options.seconds < 10
+
     def example(self, name):
         return serving.program(str(self.build / "examples"), name)
 
@@ -77,6 +82,14 @@ class Run:
         if all(isinstance(faults, str) for faults, _ in self.rows.values()):
             sys.exit(serving.SKIPPED)
         sys.exit(failures != 0)
+
+
+def ended_clearly(code, text):
+    """Whether a program that was refused something ended as it may: with a status of its own and a word about it. A
+    workload that cannot begin its work gives up by abort, after such a word; so does the dynamic loader, with 127."""
+    own = 0 <= code < 124 or (code == 127 and "error while loading shared libraries" in text)
+    gave_up = code == -6 and "tests/workloads/" in text
+    return (own or gave_up) and (code == 0 or bool(text.strip()))
 
 
 # --- clients ---

@@ -102,11 +102,9 @@ def loader_calls(run):
 
 def judge(injection, code, errors):
     """What is wrong with how a program ended."""
-    if code < 0 or code >= 124:
-        return [f"ended by signal or with {code}: {errors[-300:]}"]
-    if code != 0 and injection.exact:
-        return [f"ended with {code}: {errors[-300:]}"]
-    return ["ended without a word"] if code != 0 and not errors.strip() else []
+    if injection.exact:
+        return [] if code == 0 else [f"ended with {code}: {errors[-300:]}"]
+    return [] if faults.ended_clearly(code, errors) else [f"ended with {code}: {errors[-300:] or 'without a word'}"]
 
 
 def run_workloads(run, injection):

@@ -145,12 +145,13 @@ def killed(run, link, name):
                 state["killed"] += len(out.splitlines())
                 state["next"] = time.monotonic() + 1.0
 
-        outcomes = faults.converse(server.address, flows_for(run, name, 16, 200000), meanwhile=strike)
+        outcomes = faults.converse(server.address, flows_for(run, name, 16, 200000), 2.0, strike)
         link.rule(None)
         subprocess.run([*link.there, "ss", "-K", "-t", "state", "connected"], stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL, check=False)
         faults.log(f"{name}: {state['killed']} killed: {dict(outcomes)}")
-        wrong = faults.wrongs(outcomes, (faults.DONE, faults.LOST)) + faults.settled(server, before)
+        # The reset that tells the client is a packet, too.
+        wrong = faults.wrongs(outcomes, (faults.DONE, faults.LOST, faults.HUNG)) + faults.settled(server, before)
         run.count(row, state["killed"], wrong, f"{name}, killed")
 
 
@@ -218,8 +219,8 @@ def main():
         if not kills:
             run.skip("4 14 16 18 resets", "ss -K", "no ss on PATH, or this kernel does not destroy sockets for it")
         while True:
-            for name in (ECHO, HTTP):
-                lossy(run, link, name, run.chance.choice((2, 5, 10)))
+            for name in [run.chance.choice((ECHO, HTTP))] if run.short else (ECHO, HTTP):
+                lossy(run, link, name, run.chance.choice((2, 5) if run.short else (2, 5, 10)))
                 resets(run, link, name, 10)
                 if kills:
                     killed(run, link, name)

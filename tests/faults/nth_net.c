@@ -1,6 +1,7 @@
 /* Sockets, streams, servers, names and datagrams that run short of memory. See nth.h. */
 #include "tests/faults/nth.h"
 
+#include <fcntl.h>
 #include <netdb.h>
 #include <string.h>
 
@@ -243,6 +244,40 @@ NTH(adopted, "pica_socket_adopt", 0) {
     }
     for (int i = 0; i < 2; i++) {
         pica_socket_close(s[i]);
+    }
+    return rc;
+}
+
+static pica_socket *inherited[2];
+
+static int take_inherited(void *arg) {
+    (void)arg;
+    int rc = pica_listen_fds(inherited, 2);
+    for (int i = 0; i < 2; i++) {
+        if (inherited[i] != NULL) {
+            pica_socket_close(inherited[i]);
+        } else {
+            close(3 + i); /* still ours */
+        }
+    }
+    return rc == 2 ? 0 : rc;
+}
+
+/* Plain: before a runtime has descriptors, 3 and 4 are free. */
+NTH_PLAIN(inherited, "pica_listen_fds", 0) {
+    char pid[16];
+    int fds[2];
+    if (fcntl(3, F_GETFD) >= 0 || fcntl(4, F_GETFD) >= 0) {
+        PT_SKIP("descriptor 3 or 4 is taken");
+    }
+    snprintf(pid, sizeof pid, "%d", (int)getpid());
+    PT_REQUIRE(setenv("LISTEN_PID", pid, 1) == 0 && setenv("LISTEN_FDS", "2", 1) == 0);
+    PT_REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0 && fds[0] == 3 && fds[1] == 4);
+    inherited[0] = inherited[1] = NULL;
+    int rc = pica_run(take_inherited, NULL);
+    if (fcntl(3, F_GETFD) >= 0) { /* main has not begun */
+        close(3);
+        close(4);
     }
     return rc;
 }

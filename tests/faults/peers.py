@@ -30,7 +30,7 @@ def through_proxy(run, name):
     with server_of(run, name) as server:
         before = server.descriptors()
         with proxy.Proxy(server.address, run.chance.random()) as bad:
-            flows = [faults.FLOWS[name](run.chance, run.chance.choice((100, 3000, 20000))) for _ in range(24)]
+            flows = [faults.FLOWS[name](run.chance, run.chance.choice((100, 3000, 4000 if run.short else 20000))) for _ in range(12 if run.short else 24)]
             outcomes = faults.converse(bad.address, flows)
             faults.log(f"{name}: {bad.connections} through the proxy, {bad.cuts} cut: {dict(outcomes)}")
             wrong = faults.wrongs(outcomes, (faults.DONE, faults.LOST))
@@ -59,7 +59,7 @@ def slow_readers(run, name):
     row = run.row("14 18 28 slow peers", f"slow readers, {name}")
     with server_of(run, name) as server:
         before = server.descriptors()
-        flows = [Slow(faults.FLOWS[name](run.chance, 2000000), run.chance) for _ in range(8)]
+        flows = [Slow(faults.FLOWS[name](run.chance, 500000 if run.short else 2000000), run.chance) for _ in range(8)]
         quick = [faults.FLOWS[name](run.chance, 2000) for _ in range(8)]
         outcomes = faults.converse(server.address, flows + quick)
         faults.log(f"{name}: slow readers: {dict(outcomes)}")
