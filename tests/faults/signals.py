@@ -98,8 +98,8 @@ class Asker:
         """What is wrong at the end: a list."""
         if self.wrong:
             return [self.wrong]
-        if self.answers < self.owed and self.end != "reset":
-            return [f"{self.kind}: {self.answers} answers to {self.owed} requests"]
+        if self.answers < self.owed:
+            return [f"{self.kind}: {self.answers} answers to {self.owed} requests ({self.end})"]
         if self.data:
             return [f"{self.kind}: an answer was cut after {len(self.data)} bytes ({self.end})"]
         return []
