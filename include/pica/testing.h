@@ -122,6 +122,11 @@ struct pica_sim_options {
  * Outside of runtimes; no other thread of the process may use this library meanwhile. */
 PICA_API int pica_sim_run(uint64_t seed, const struct pica_sim_options *options, pica_fn main, void *arg);
 
+/* Debug builds of the library count the transitions of its state machines: how often the one with this number (from
+ * 0) was taken by the process so far, and its name. 0; -ENOENT: there are no more; -ENOSYS: not such a build. Any
+ * thread. */
+PICA_API int pica_sim_transition(unsigned number, const char **name, uint64_t *taken);
+
 /* 1 in a simulation, else 0. Any thread. */
 PICA_API int pica_simulated(void);
 

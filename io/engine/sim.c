@@ -26,6 +26,7 @@
 #include "runtime/base/sim/disk.h"
 #include "runtime/base/sim/net.h"
 #include "runtime/base/sim/sys.h"
+#include "runtime/base/transitions.h"
 
 #if PICA__ASAN
 #include <sanitizer/asan_interface.h>
@@ -166,6 +167,7 @@ static void complete(struct flight *f, int result, bool more) {
     pica__list_init(&d->link);
     pica__list_push_back(&e->done, &d->link);
     e->done_count++;
+    PICA__MOVED(FLIGHT, f->stage, more ? ACTIVE : DONE);
     if (!more) {
         f->stage = DONE;
         pica__sim_watch_remove(&f->watch);
@@ -318,6 +320,7 @@ static void flight_fire(pica__sim_event *event) {
 
 static void activate(struct flight *f) {
     pica__op *op = f->op;
+    PICA__MOVED(FLIGHT, QUEUED, ACTIVE);
     f->stage = ACTIVE;
     pica__sim_trace("begins operation %d on %d", (int)op->kind, op->fd);
     if (op->fd != AT_FDCWD) {
@@ -469,6 +472,7 @@ static void deliver(sim_engine *e) {
         if (pica__link_linked(&f->link)) {
             pica__list_remove(&f->link); /* a cancel that was too late */
         }
+        PICA__MOVED(FLIGHT, DONE, 3);
         op->slot = PICA__OP_IDLE;
         f->op = NULL;
         f->next_free = e->free;
