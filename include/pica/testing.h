@@ -25,7 +25,7 @@
  * Processes, and functions that run in pools of threads (pica_to_thread), are stood in for: see pica_sim_program;
  * a function of a pool runs for real, as a thread of the simulation. Look-ups of names know what pica_sim_name
  * told them. Files are in memory; one that exists on the disk is copied when it is first opened, and nothing is
- * written back. Datagrams are not simulated: their calls return -EAFNOSUPPORT.
+ * written back. Multicast is not simulated: nobody can join a group (-ENODEV).
  */
 #ifndef PICA_TESTING_H
 #define PICA_TESTING_H
@@ -49,7 +49,7 @@ enum pica_sim_fault {
     PICA_SIM_SHORT_READ,
     PICA_SIM_SHORT_WRITE,
     PICA_SIM_RESET,           /* a connection is reset on its way */
-    PICA_SIM_ENOBUFS,         /* of a write to a socket */
+    PICA_SIM_ENOBUFS,         /* of a write to a socket, or of a datagram */
     PICA_SIM_EMFILE,          /* no descriptor is left: of whatever makes one */
     PICA_SIM_ABORTED,         /* ECONNABORTED of accept */
     PICA_SIM_MULTISHOT,       /* an operation that would go on ends */
@@ -58,6 +58,9 @@ enum pica_sim_fault {
     PICA_SIM_EIO,             /* of a file */
     PICA_SIM_ENOSPC,          /* of a write to a file */
     PICA_SIM_NAMES,           /* a name cannot be looked up now */
+    PICA_SIM_LOSS,            /* of a datagram (UDP) */
+    PICA_SIM_DUPLICATE,       /* it comes twice */
+    PICA_SIM_REORDER,         /* it overtakes, or is overtaken */
     PICA_SIM_FAULTS
 };
 /* A short name for a fault, as "short-write"; "unknown" otherwise. Any thread. */
@@ -166,6 +169,13 @@ PICA_API void pica_sim_finish(int fd);
 PICA_API void pica_sim_close(int fd);
 /* Closes so that the other side sees a reset. */
 PICA_API void pica_sim_reset(int fd);
+/* A socket for datagrams: a descriptor. local: where it receives (port 0: anywhere), or NULL: of UDP over IPv4,
+ * anywhere. -EADDRINUSE, -ESHUTDOWN. */
+PICA_API int pica_sim_datagram(const pica_address *local);
+/* Sends one: 0, -ECONNREFUSED (Unix: nobody receives there), -EMSGSIZE, -EAFNOSUPPORT, -ESHUTDOWN. */
+PICA_API int pica_sim_send(int fd, const void *buffer, size_t size, const pica_address *to);
+/* Receives one: its length, also if that is more than size; -ETIMEDOUT, -ESHUTDOWN. from may be NULL. */
+PICA_API ssize_t pica_sim_receive(int fd, void *buffer, size_t size, pica_address *from, double limit);
 /* Makes or replaces a file of the simulation, for the program to open. 0, -ENOMEM, -ESHUTDOWN. */
 PICA_API int pica_sim_file(const char *path, const void *data, size_t size);
 /* Look-ups of host find this address, and others that it was told of (the port is the one asked for). 0, -ENOMEM,

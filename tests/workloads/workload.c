@@ -8,7 +8,8 @@ const struct workload workloads[] = {
     {"pool", wl_pool, 0, 0},     {"proxy", wl_proxy, 0, 0},
     {"rpc", wl_rpc, 0, 0},       {"locks", wl_locks, 0, 0},
     {"timers", wl_timers, 0, 0}, {"files", wl_files, 0, 0},
-    {"startstop", wl_startstop, 1, 0}, {"planted", wl_planted, 0, 1},
+    {"startstop", wl_startstop, 1, 0}, {"datagram", wl_datagram, 0, 0},
+    {"planted", wl_planted, 0, 1},
     {NULL, NULL, 0, 0},
 };
 

@@ -30,6 +30,7 @@ int wl_locks(void *arg);
 int wl_timers(void *arg);
 int wl_startstop(void *arg);
 int wl_files(void *arg);
+int wl_datagram(void *arg);
 int wl_planted(void *arg);
 
 /* Set by the program that runs workloads. */

@@ -33,6 +33,9 @@ static const struct {
     [PICA_SIM_EIO] = {"eio", 500},
     [PICA_SIM_ENOSPC] = {"enospc", 500},
     [PICA_SIM_NAMES] = {"names", 4000},
+    [PICA_SIM_LOSS] = {"loss", 5000},
+    [PICA_SIM_DUPLICATE] = {"duplicate", 4000},
+    [PICA_SIM_REORDER] = {"reorder", 8000},
 };
 
 /* Whether a list as "3,7-9" has n. */
