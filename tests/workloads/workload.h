@@ -17,6 +17,7 @@ struct workload {
     pica_fn main;
     int plain;  /* makes its runtimes itself */
     int hidden; /* runs only when it is named */
+    int memory; /* what it checks holds also if allocations fail */
 };
 /* Ended by a NULL name. */
 extern const struct workload workloads[];
@@ -31,10 +32,12 @@ int wl_timers(void *arg);
 int wl_startstop(void *arg);
 int wl_files(void *arg);
 int wl_datagram(void *arg);
+int wl_calls(void *arg);
 int wl_planted(void *arg);
 
 /* Set by the program that runs workloads. */
 extern bool wl_no_faults;
+extern bool wl_memory; /* allocations may fail: PICA_ENOMEM is a result of anything */
 extern atomic_uint wl_failures;
 
 void wl_fail(const char *file, int line, const char *format, ...) PICA_PRINTF(3, 4);
