@@ -61,6 +61,7 @@ enum pica_sim_fault {
     PICA_SIM_LOSS,            /* of a datagram (UDP) */
     PICA_SIM_DUPLICATE,       /* it comes twice */
     PICA_SIM_REORDER,         /* it overtakes, or is overtaken */
+    PICA_SIM_ENOMEM,          /* an allocation of the library fails: only with the option `memory` */
     PICA_SIM_FAULTS
 };
 /* A short name for a fault, as "short-write"; "unknown" otherwise. Any thread. */
@@ -103,6 +104,7 @@ struct pica_sim_options {
     int storm;                /* 1: many faults first, then none at all; -1: not so */
     int plain;                /* 1: main is no coroutine but runs on the caller's thread, and makes its runtimes itself */
     int check;                /* 0: the run is made twice and both traces compared; -1: once */
+    int memory;               /* 1: now and then an allocation of the library fails; 0: none does */
     int quiet;                /* 1: says nothing on stderr about a failure */
     uint64_t max_choices;     /* after so many choices and switch points the run has failed; 0: 20 million */
     const char *skip;         /* numbers of faults that are left out, as "3,7-9"; NULL: PICA_SIM_SKIP, else none */
@@ -112,7 +114,7 @@ struct pica_sim_options {
     struct pica_sim_report *report; /* filled, if not NULL */
 };
 #define PICA_SIM_OPTIONS_INIT \
-    { sizeof(struct pica_sim_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL }
+    { sizeof(struct pica_sim_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL }
 
 /* Simulates pica_run(main, arg) with a seed. options may be NULL. main is run twice (see check), so it must begin
  * from the same state each time.

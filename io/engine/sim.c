@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -159,7 +160,7 @@ static void buffer_give(struct flight *f) {
 /* more: the operation stays active. */
 static void complete(struct flight *f, int result, bool more) {
     sim_engine *e = f->engine;
-    struct done *d = pica__alloc(sizeof *d);
+    struct done *d = malloc(sizeof *d); /* the simulator's own: no fault of the program's memory */
     if (d == NULL) {
         pica__sim_fatal("no memory for a completion");
     }
@@ -466,7 +467,7 @@ static void deliver(sim_engine *e) {
     pica__op *op = f->op;
     int result = d->result;
     bool more = d->more;
-    pica__free(d, sizeof *d);
+    free(d);
     PICA__CHECK(op != NULL && op->slot < e->used && e->flight[op->slot] == f);
     if (!more) {
         if (pica__link_linked(&f->link)) {
@@ -531,7 +532,7 @@ static void sim_destroy(pica__engine *engine) {
         if (d->flight->op != NULL && d->flight->op->kind == PICA__OP_ACCEPT && d->result >= 0) {
             pica__sim_failed("a connection that was accepted was lost with its engine");
         }
-        pica__free(d, sizeof *d);
+        free(d);
     }
     for (uint32_t i = 0; i < e->used; i++) {
         struct flight *f = e->flight[i];

@@ -65,7 +65,9 @@ static bool is_freed(void *arg) {
 static void triggers(void) {
     struct trigger t = {.again = 3};
     pica_task *task[SENDERS];
-    WL_EQ(pica_async_new(&t.async, pica_current_loop(), triggered, &t), 0);
+    if (!WL_OK(pica_async_new(&t.async, pica_current_loop(), triggered, &t))) {
+        return;
+    }
     for (int i = 0; i < SENDERS; i++) {
         task[i] = wl_task(sends, &t, "sends");
     }
@@ -81,9 +83,10 @@ static void triggers(void) {
     atomic_store(&t.freed, true);
     static struct trigger own;
     own = (struct trigger){.frees = true, .again = wl_choose(2)};
-    WL_EQ(pica_async_new(&own.async, pica_current_loop(), triggered, &own), 0);
-    pica_async_send(own.async);
-    WL_CHECK(comes(is_freed, &own));
+    if (WL_OK(pica_async_new(&own.async, pica_current_loop(), triggered, &own))) {
+        pica_async_send(own.async);
+        WL_CHECK(comes(is_freed, &own));
+    }
 }
 
 /* --- events --- */
@@ -265,7 +268,10 @@ static void watches(void) {
     if (!open) {
         return;
     }
-    WL_EQ(pica_add_reader(line.fd[0], readable, NULL), 0);
+    if (!WL_OK(pica_add_reader(line.fd[0], readable, NULL))) {
+        line_close();
+        return;
+    }
     for (int i = 0; i < BYTES; i++) {
         if (pica_simulated()) {
             (void)WL_OK(pica_sim_send(line.fd[1], "x", 1, &line.at));
@@ -298,7 +304,11 @@ int wl_calls(void *arg) {
     struct pica_task_options options = PICA_TASK_OPTIONS_INIT;
     options.pinned = 1;
     pica_task *task;
-    WL_EQ(pica_create_task_opts(&task, on_one_loop, NULL, &options), 0);
+    int rc;
+    do {
+        rc = pica_create_task_opts(&task, on_one_loop, NULL, &options);
+    } while (wl_lacks(rc));
+    WL_EQ(rc, 0);
     events();
     pools();
     results();

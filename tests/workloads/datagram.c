@@ -94,8 +94,12 @@ static int ask(pica_datagram_endpoint *endpoint, struct message *m) {
     wl_pattern(m->fill, m->client, m->number, length);
     for (int i = 0; i < TRIES; i++) {
         pica_timeout timeout;
-        WL_EQ(pica_timeout_enter(&timeout, wl_strict() ? 5 : 0.05), 0);
-        int rc = pica_datagram_send(endpoint, m, size, NULL);
+        int rc = pica_timeout_enter(&timeout, wl_strict() ? 5 : 0.05);
+        if (wl_lacks(rc)) {
+            continue;
+        }
+        WL_EQ(rc, 0);
+        rc = pica_datagram_send(endpoint, m, size, NULL);
         rc = rc == 0 ? answer(endpoint, m, size) : rc;
         rc = pica_timeout_exit(&timeout, rc);
         if (rc == 1) {
@@ -152,6 +156,9 @@ static int hears(void *arg) {
         unsigned char number;
         pica_address from;
         ssize_t n = pica_datagram_recv(endpoint, &number, 1, &from, NULL);
+        if (n == PICA_ECLOSED || n == PICA_ECANCELED) {
+            return (int)n; /* the simulation has failed and ends */
+        }
         if (WL_OK(n)) {
             WL_EQ(n, 1);
             WL_EQ(number, last + 1);
@@ -175,6 +182,9 @@ static void letters(const pica_address *at, bool connected) {
         pica_task *task = wl_task(hears, to, "hears");
         for (unsigned char number = 1; number <= LETTERS;) {
             int rc = pica_datagram_send(from, &number, 1, connected ? NULL : at);
+            if (rc == PICA_ECLOSED || rc == PICA_ECANCELED) {
+                break;
+            }
             number = (unsigned char)(number + WL_OK(rc));
         }
         WL_EQ(wl_join(task), 0);
@@ -193,10 +203,12 @@ static void nobody(void) {
     }
     bool refused = false;
     for (int i = 0; i < TRIES && !refused; i++) {
-        int rc = pica_datagram_send(endpoint, "x", 1, NULL);
         char c;
         pica_timeout timeout;
-        WL_EQ(pica_timeout_enter(&timeout, 0.2), 0);
+        if (!WL_OK(pica_timeout_enter(&timeout, 0.2))) {
+            continue;
+        }
+        int rc = pica_datagram_send(endpoint, "x", 1, NULL);
         ssize_t n = rc == 0 ? pica_datagram_recv(endpoint, &c, 1, NULL, NULL) : rc;
         n = pica_timeout_exit(&timeout, (int)n);
         refused = n == -ECONNREFUSED;

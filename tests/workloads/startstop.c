@@ -101,8 +101,10 @@ int wl_startstop(void *arg) {
         atomic_store(&triggered, 0);
         WL_EQ(pica_run_until_complete(rt, short_main, NULL), 3);
         if (wl_choose(2) == 0) {
-            WL_EQ(pica_loop_call_later(pica_runtime_loop(rt, 0), 0.001 * wl_choose(3), stops, rt, NULL), 0);
-            WL_EQ(pica_run_forever(rt), 0);
+            double delay = 0.001 * wl_choose(3);
+            if (WL_OK(pica_loop_call_later(pica_runtime_loop(rt, 0), delay, stops, rt, NULL))) {
+                WL_EQ(pica_run_forever(rt), 0);
+            }
         }
         WL_EQ(pica_run_until_complete(rt, leaves_all, &server), 5);
         WL_EQ(pica_close(rt), 0);

@@ -38,7 +38,7 @@ void wl_fail(const char *file, int line, const char *format, ...) {
 }
 
 void wl_eq(const char *file, int line, const char *what, long long a, long long b) {
-    if (a != b && !(wl_memory && a == -ENOMEM)) {
+    if (a != b && !wl_lacks((long)a)) {
         wl_fail(file, line, "%s is %lld, expected %lld", what, a, b);
     }
 }
@@ -92,7 +92,7 @@ pica_task *wl_task(pica_fn fn, void *arg, const char *name) {
     int rc;
     do {
         rc = pica_create_task_opts(&task, fn, arg, &options);
-    } while (rc == -ENOMEM && wl_memory);
+    } while (wl_lacks(rc));
     if (rc < 0) {
         wl_fail(__FILE__, __LINE__, "no task: %s", pica_err_name(rc));
         abort();
