@@ -19,6 +19,7 @@
 #include <netinet/in.h>
 
 #include "runtime/base/compiler.h"
+#include "runtime/base/sim/sys.h"
 #include "runtime/base/sys.h"
 #include "runtime/base/sys_message.h"
 #include "runtime/rt.h"
@@ -184,8 +185,10 @@ static ssize_t recv_once(pica_datagram_endpoint *endpoint, const struct received
     }
     ssize_t n;
     do {
-        n = pica__sys_recvfrom(socket->fd, to->buffer, to->size, MSG_DONTWAIT | MSG_TRUNC, from,
-                               length);
+        n = PICA__UNLIKELY(socket->plain)
+                ? pica__sim_recvfrom(socket->fd, to->buffer, to->size, from, length)
+                : pica__sys_recvfrom(socket->fd, to->buffer, to->size, MSG_DONTWAIT | MSG_TRUNC, from,
+                                     length);
     } while (n == -EINTR);
     if (n == -EAGAIN) {
         socket->rd.drained = seen & ~(uint32_t)PICA__SIDE_LOCKED;
@@ -229,11 +232,15 @@ static ssize_t send_once(pica_datagram_endpoint *endpoint, void *arg) {
     if ((seen & PICA__SIDE_READY) == 0 && !paced) {
         return -EAGAIN;
     }
+    const struct sockaddr *to =
+        what->to != NULL ? (const struct sockaddr *)&what->to->storage : NULL;
+    unsigned length = what->to != NULL ? what->to->length : 0;
     ssize_t n;
     do {
-        n = pica__sys_sendto(socket->fd, what->buffer, what->size, MSG_DONTWAIT | MSG_NOSIGNAL,
-                             what->to != NULL ? (const struct sockaddr *)&what->to->storage : NULL,
-                             what->to != NULL ? what->to->length : 0);
+        n = PICA__UNLIKELY(socket->plain)
+                ? pica__sim_sendto(socket->fd, what->buffer, what->size, to, length)
+                : pica__sys_sendto(socket->fd, what->buffer, what->size, MSG_DONTWAIT | MSG_NOSIGNAL, to,
+                                   length);
     } while (n == -EINTR);
     if (n == -EAGAIN && !paced) {
         pica__socket_clear_writable(socket, seen);

@@ -17,6 +17,7 @@
 #include "io/datagram.h"
 
 #include "runtime/base/compiler.h"
+#include "runtime/base/sim/sys.h"
 #include "runtime/base/sys_message.h"
 #include "runtime/task.h"
 #include "runtime/worker.h"
@@ -71,14 +72,16 @@ static void adapt_window(pica_datagram_endpoint *endpoint, unsigned asked, unsig
 /* One call. *is_full: there may be more. */
 static int recv_window(pica_datagram_endpoint *endpoint, struct headers *h,
                        struct pica_datagram *array, unsigned n, bool *is_full) {
+    const pica_socket *socket = pica__datagram_socket(endpoint);
     unsigned asked = n < endpoint->window ? n : endpoint->window;
     for (unsigned i = 0; i < asked; i++) {
         prepare(h, i, &array[i], array[i].size, sizeof array[i].address.storage);
     }
     int got;
     do {
-        got = pica__sys_recvmmsg(pica__datagram_socket(endpoint)->fd, h->messages, asked,
-                                 MSG_DONTWAIT | MSG_TRUNC);
+        got = PICA__UNLIKELY(socket->plain)
+                  ? pica__sim_recvmmsg(socket->fd, h->messages, asked)
+                  : pica__sys_recvmmsg(socket->fd, h->messages, asked, MSG_DONTWAIT | MSG_TRUNC);
     } while (got == -EINTR);
     for (int i = 0; i < got; i++) {
         taken(h, (unsigned)i, &array[i]);
@@ -153,7 +156,9 @@ static int send_prepared(pica_socket *socket, struct headers *h, unsigned count,
     }
     int sent;
     do {
-        sent = pica__sys_sendmmsg(socket->fd, h->messages, count, MSG_DONTWAIT | MSG_NOSIGNAL);
+        sent = PICA__UNLIKELY(socket->plain)
+                   ? pica__sim_sendmmsg(socket->fd, h->messages, count)
+                   : pica__sys_sendmmsg(socket->fd, h->messages, count, MSG_DONTWAIT | MSG_NOSIGNAL);
     } while (sent == -EINTR);
     if (sent == -EAGAIN && !paced) {
         pica__socket_clear_writable(socket, seen);

@@ -12,6 +12,7 @@
 #include "io/datagram.h"
 
 #include "runtime/base/compiler.h"
+#include "runtime/base/transitions.h"
 #include "runtime/task.h"
 
 /* So many datagrams are received without a suspension before others get their turn. */
@@ -80,6 +81,7 @@ static bool turn_commit(pica__wait *wait) {
         wait->result = rc;
     } else if (pica__wait_publish(wait)) {
         waits = true;
+        PICA__MOVED(TURN, PICA__TURN_TAKEN, PICA__TURN_LINE);
         pica__list_push_back(line_of(endpoint, w->flag), &w->link);
     }
     pica__unlock(&endpoint->lock);
@@ -99,10 +101,12 @@ static void turn_end(pica_datagram_endpoint *endpoint, uint32_t flag) {
         }
         pica__unlock(&endpoint->lock);
         if (first != NULL) {
+            PICA__MOVED(TURN, PICA__TURN_LINE, PICA__TURN_TAKEN);
             pica__wait_fire(&PICA__CONTAINER_OF(first, struct turn_wait, link)->wait, 0);
             return;
         }
     }
+    PICA__MOVED(TURN, PICA__TURN_TAKEN, PICA__TURN_FREE);
 }
 
 /* The turn is taken: waits in line for it. */
@@ -132,6 +136,9 @@ int pica__datagram_read_begin(pica_datagram_endpoint *endpoint) {
         return PICA_ENOTASK;
     }
     int rc = pica__socket_begin(pica__datagram_socket(endpoint), PICA__SOCKET_READING);
+    if (rc == 0) {
+        PICA__MOVED(TURN, PICA__TURN_FREE, PICA__TURN_TAKEN);
+    }
     if (PICA__UNLIKELY(rc == -EBUSY)) {
         rc = turn_wait_for(endpoint, task, PICA__SOCKET_READING);
     }

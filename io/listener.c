@@ -25,6 +25,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"
 #include "runtime/base/sys.h"
+#include "runtime/base/transitions.h"
 
 #define PAUSE_MIN_NS INT64_C(5000000)
 enum { RESCUE_MAX = 64 }; /* connections that one look at a stuck loop's listener takes */
@@ -62,6 +63,7 @@ static void pause_over(pica__timer *timer) {
     struct pica__listener *l = PICA__CONTAINER_OF(timer, struct pica__listener, pause);
     l->paused = false;
     if (!l->stopping) {
+        PICA__MOVED(LISTENER, PICA__LISTENER_PAUSED, PICA__LISTENER_ACCEPTING);
         arm(l);
     }
 }
@@ -70,11 +72,13 @@ static void pause_accepting(struct pica__listener *l, int error) {
     if (l->pause_ns == PAUSE_MIN_NS) {
         pica__log(PICA_LOG_WARN, "accept: %s; pausing", pica_strerror(error));
     }
+    PICA__MOVED(LISTENER, PICA__LISTENER_ACCEPTING, PICA__LISTENER_PAUSED);
     l->paused = true;
     int rc = pica__timer_arm(l->socket->home, &l->pause, pica__now() + l->pause_ns);
     l->pause_ns = l->pause_ns * 2 < PAUSE_MAX_NS ? l->pause_ns * 2 : PAUSE_MAX_NS;
     if (rc < 0) {
         /* Not even memory for a timer: look again in the next turn. */
+        PICA__MOVED(LISTENER, PICA__LISTENER_PAUSED, PICA__LISTENER_ACCEPTING);
         l->paused = false;
         l->start_posted = true;
         pica__call_soon(l->socket->home, &l->start_call);
@@ -100,6 +104,7 @@ static void finish(struct pica__listener *l) {
 
 /* Nobody else knows the listener any more. */
 static void finish_last(struct pica__listener *l) {
+    PICA__MOVED(LISTENER, PICA__LISTENER_STOPPING, PICA__LISTENER_STOPPED);
     /* Connections that are established but not accepted would be reset by the close. */
     while (may_accept(l) && pica__socket_use(l->socket) == 0) {
         int fd = pica__sys_accept4(l->socket->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -216,6 +221,8 @@ static void start_at_home(pica__call *call) {
 }
 
 static void stop(struct pica__listener *l) {
+    PICA__MOVED(LISTENER, l->paused ? PICA__LISTENER_PAUSED : PICA__LISTENER_ACCEPTING,
+                PICA__LISTENER_STOPPING);
     l->stopping = true;
     if (l->paused && pica__timer_cancel(&l->pause)) {
         l->paused = false;
@@ -267,6 +274,8 @@ static void stop_at_home(pica__call *call) {
     if (l->use.shared || !refuse_new(socket) ||
         pica__timer_arm(socket->home, &l->refuse, pica__now() + REFUSE_NS) < 0) {
         refuse_over(&l->refuse);
+    } else {
+        PICA__MOVED(LISTENER, PICA__LISTENER_ACCEPTING, PICA__LISTENER_REFUSING);
     }
 }
 
@@ -318,6 +327,7 @@ void pica__listener_start(pica_socket *socket) {
     if (l->use.may_accept == NULL) {
         pica__rescuer_add(socket->home, &l->rescuer); /* from here on others may accept */
     }
+    PICA__MOVED(LISTENER, PICA__LISTENER_BEGUN, PICA__LISTENER_ACCEPTING);
     pica__call_soon(socket->home, &l->start_call);
 }
 

@@ -15,6 +15,7 @@
 #include "io/operation.h"
 
 #include "io/file_now.h"
+#include "runtime/base/transitions.h"
 #include "runtime/rt.h"
 #include "runtime/task.h"
 #include "runtime/worker.h"
@@ -27,6 +28,7 @@ static void ask(pica__operation *w) {
     while (state == NEW || state == IDLE) {
         if (atomic_compare_exchange_weak_explicit(&w->state, &state, state == NEW ? ENDED : ASKED,
                                                   memory_order_acq_rel, memory_order_relaxed)) {
+            PICA__MOVED(OPERATION, state, state == NEW ? ENDED : ASKED);
             if (state == IDLE) {
                 pica__call_soon(w->loop, &w->cancel);
             }
@@ -63,6 +65,7 @@ static void op_cancel_at_owner(pica__call *call) {
     pica__operation *w = PICA__CONTAINER_OF(call, pica__operation, cancel);
     pica_executor *pool = w->pool;
     if (pool != NULL && pica__executor_withdraw(pool, &w->job)) {
+        PICA__MOVED(OPERATION, ASKED, PICA__OPERATION_WITHDRAWN);
         pica__wait_fire(&w->wait, result_of(w, PICA_ECANCELED, true));
         return;
     }
@@ -71,7 +74,10 @@ static void op_cancel_at_owner(pica__call *call) {
     if (!atomic_compare_exchange_strong_explicit(&w->state, &expected, CANCELLING, memory_order_acq_rel,
                                                  memory_order_acquire)) {
         pica__wait_fire(&w->wait, result_of(w, w->result, true));
-    } else if (pool == NULL) {
+        return;
+    }
+    PICA__MOVED(OPERATION, ASKED, CANCELLING);
+    if (pool == NULL) {
         pica__engine_cancel(w->loop->engine, w->op);
     } /* else it runs, and may have been fired by now */
 }
@@ -81,6 +87,7 @@ static void op_complete(pica__op *op, int result, bool more) {
     (void)more;
     w->result = result;
     uint32_t old = atomic_exchange_explicit(&w->state, DONE, memory_order_acq_rel);
+    PICA__MOVED(OPERATION, old, DONE);
     if (old != ASKED) {
         pica__wait_fire(&w->wait, result_of(w, result, old == CANCELLING));
     }
@@ -125,6 +132,7 @@ static bool op_commit(pica__wait *wait) {
         pica__wait_fire(wait, result_of(w, PICA_ECANCELED, true));
         return true;
     }
+    PICA__MOVED(OPERATION, NEW, IDLE);
     if (rc == 0) {
         rc = pooled ? pica__executor_submit(w->pool, &w->job)
                     : pica__engine_submit(w->loop->engine, w->op);

@@ -27,6 +27,7 @@
 #include "runtime/base/lock.h"
 #include "runtime/base/log.h"
 #include "runtime/base/sys.h"
+#include "runtime/base/transitions.h"
 #include "runtime/rt.h"
 
 /* Between two tries to watch a descriptor when there is no memory for it. */
@@ -97,6 +98,7 @@ static bool remove_this(struct watch *w) {
 /* --- on the loop --- */
 
 static void finish(struct watch *w) {
+    PICA__MOVED(WATCH, PICA__WATCH_QUEUED, PICA__WATCH_GONE);
     pica_runtime *rt = w->loop->rt;
     pica__closer_remove(w->loop, &w->closer);
     pica__free(w, sizeof *w);
@@ -145,14 +147,20 @@ static void run(pica__call *call) {
     w->queued = false;
     if (w->ending) {
         finish(w);
-    } else if (!is_removed(w) && pica__engine_submit(w->loop->engine, &w->op) < 0) {
-        pause_watch(w);
+    } else if (!is_removed(w)) {
+        if (pica__engine_submit(w->loop->engine, &w->op) < 0) {
+            PICA__MOVED(WATCH, PICA__WATCH_QUEUED, PICA__WATCH_QUEUED);
+            pause_watch(w);
+        } else {
+            PICA__MOVED(WATCH, PICA__WATCH_QUEUED, PICA__WATCH_ARMED);
+        }
     }
 }
 
 static void complete(pica__op *op, int result, bool more) {
     struct watch *w = op->owner;
     (void)more;
+    PICA__MOVED(WATCH, PICA__WATCH_ARMED, PICA__WATCH_QUEUED);
     w->ready = true;
     if (result < 0 && result != -ECANCELED) {
         w->failed = true;

@@ -9,6 +9,7 @@
 #include "runtime/base/check.h"
 #include "runtime/base/sim/sim.h"
 #include "runtime/base/sys.h"
+#include "runtime/base/transitions.h"
 #include "runtime/rt.h"
 #include "runtime/task.h"
 
@@ -46,6 +47,7 @@ int pica__socket_begin(pica_socket *socket, uint32_t flag) {
 
 /* The last use of a closed socket has ended. */
 static void used_up(pica_socket *socket) {
+    PICA__MOVED(SOCKET, PICA__SOCKET_CLOSING, PICA__SOCKET_GONE);
     pica__closer_remove(socket->home, &socket->closer);
     (void)pica__sys_close(socket->fd);
     socket->fd = -1;
@@ -185,6 +187,7 @@ void pica_socket_close(pica_socket *socket) {
     uint32_t old =
         atomic_fetch_or_explicit(&socket->use, PICA__SOCKET_CLOSED, memory_order_acq_rel);
     if ((old & PICA__SOCKET_CLOSED) == 0) {
+        PICA__MOVED(SOCKET, PICA__SOCKET_OPEN, PICA__SOCKET_CLOSING);
         pica__socket_closing(socket);
     }
     pica__socket_unref(socket);

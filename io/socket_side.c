@@ -9,6 +9,7 @@
 #include "runtime/base/sys.h"
 #include "runtime/base/sys_message.h"
 #include "runtime/base/sys_process.h"
+#include "runtime/base/transitions.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
 #include "runtime/task.h"
@@ -96,6 +97,14 @@ static inline void reader_prefetch(pica_socket *socket) {
 static void side_event(pica_socket *socket, pica__socket_side *side, int result, bool more) {
     bool sticky = result < 0 || (result & (POLLHUP | POLLERR | POLLRDHUP)) != 0;
     uint32_t state = side_lock(side);
+    if (!more) {
+        PICA__MOVED(SIDE, PICA__SIDE_ARMED, PICA__SIDE_UNARMED);
+    }
+    PICA__MOVED(SIDE, (state & PICA__SIDE_READY) != 0 ? PICA__SIDE_SEES : PICA__SIDE_BLIND,
+                PICA__SIDE_SEES);
+    if (sticky && (state & PICA__SIDE_STICKY) == 0) {
+        PICA__MOVED(SIDE, PICA__SIDE_SEES, PICA__SIDE_ENDED);
+    }
     side->armed = more;
     struct pica__socket_wait *waiter = waiter_take(side);
     if (waiter != NULL && side == &socket->rd) {
@@ -133,6 +142,7 @@ static bool side_arm(pica_socket *socket, pica__socket_side *side) {
     if (pica__engine_submit(socket->home->engine, side_op(socket, side)) < 0) {
         return false;
     }
+    PICA__MOVED(SIDE, PICA__SIDE_UNARMED, PICA__SIDE_ARMED);
     side->armed = true;
     atomic_fetch_add_explicit(&socket->use, PICA__SOCKET_USE, memory_order_relaxed);
     return true;
@@ -207,6 +217,7 @@ static bool side_expect(pica_socket *socket, pica__socket_side *side) {
     if (pica__loop_is_mine(socket->home)) {
         return side_arm(socket, side);
     }
+    PICA__MOVED(SIDE, PICA__SIDE_UNARMED, PICA__SIDE_WANTED);
     side->want_arm = true;
     home_post(socket);
     return true;
@@ -302,9 +313,11 @@ PICA__NO_TSAN void pica__socket_on_writable(pica_socket *socket, pica_callback f
 static void clear_ready(pica__socket_side *side, uint32_t seen) {
     if (seen & PICA__SIDE_READY) {
         seen &= ~(uint32_t)PICA__SIDE_LOCKED; /* with the lock held this fails, and will be tried again */
-        atomic_compare_exchange_strong_explicit(&side->state, &seen,
-                                                seen & ~(uint32_t)PICA__SIDE_READY,
-                                                memory_order_acq_rel, memory_order_relaxed);
+        if (atomic_compare_exchange_strong_explicit(&side->state, &seen,
+                                                    seen & ~(uint32_t)PICA__SIDE_READY,
+                                                    memory_order_acq_rel, memory_order_relaxed)) {
+            PICA__MOVED(SIDE, PICA__SIDE_SEES, PICA__SIDE_BLIND);
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 #define PICA__IO_WRITER_FLUSH_H
 
 #include "io/writer.h"
+#include "runtime/base/transitions.h"
 #include "runtime/worker.h"
 
 /* So much is sent in one go before others get their turn. */
@@ -18,6 +19,7 @@ static inline uint32_t pica__writer_state(struct pica_writer *writer) {
 
 /* Under the lock. */
 static inline void pica__writer_set_state(struct pica_writer *writer, uint32_t state) {
+    PICA__MOVED_BITS(WRITER, atomic_load_explicit(&writer->state, memory_order_relaxed), state);
     atomic_store_explicit(&writer->state, state, memory_order_release);
 }
 

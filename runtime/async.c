@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "runtime/base/alloc.h"
+#include "runtime/base/transitions.h"
 #include "runtime/handle.h"
 #include "runtime/loop.h"
 #include "runtime/rt.h"
@@ -30,13 +31,16 @@ static void async_run(pica__call *call) {
         pica__free(async, sizeof *async); /* FREED while queued */
         return;
     }
+    PICA__MOVED(ASYNC, QUEUED, RUNNING);
     async->fn(async->arg);
     expected = RUNNING;
     if (atomic_compare_exchange_strong(&async->state, &expected, IDLE)) {
+        PICA__MOVED(ASYNC, RUNNING, IDLE);
         return;
     }
     expected = AGAIN;
     if (atomic_compare_exchange_strong(&async->state, &expected, QUEUED)) {
+        PICA__MOVED(ASYNC, AGAIN, QUEUED);
         pica__call_soon(async->loop, &async->call);
     } else {
         pica__free(async, sizeof *async);
@@ -71,6 +75,9 @@ void pica_async_send(pica_async *async) {
     for (;;) {
         uint32_t new = old == IDLE ? QUEUED : old == RUNNING ? AGAIN : old;
         if (atomic_compare_exchange_weak(&async->state, &old, new)) {
+            if (new != old) {
+                PICA__MOVED(ASYNC, old, new);
+            }
             break;
         }
     }
@@ -83,7 +90,12 @@ void pica_async_send(pica_async *async) {
 }
 
 void pica_async_free(pica_async *async) {
-    if (async != NULL && atomic_exchange(&async->state, FREED) == IDLE) {
+    if (async == NULL) {
+        return;
+    }
+    uint32_t old = atomic_exchange(&async->state, FREED);
+    PICA__MOVED(ASYNC, old, FREED);
+    if (old == IDLE) {
         pica__free(async, sizeof *async);
     }
 }
@@ -95,7 +107,9 @@ bool pica__async_drop(pica__call *call) {
     }
     pica_async *async = PICA__CONTAINER_OF(call, pica_async, call);
     uint32_t expected = QUEUED;
-    if (!atomic_compare_exchange_strong(&async->state, &expected, IDLE)) {
+    if (atomic_compare_exchange_strong(&async->state, &expected, IDLE)) {
+        PICA__MOVED(ASYNC, QUEUED, IDLE);
+    } else {
         pica__free(async, sizeof *async);
     }
     return true;

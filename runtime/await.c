@@ -10,6 +10,7 @@
  * asking for another one.
  */
 #include "runtime/base/check.h"
+#include "runtime/base/transitions.h"
 #include "runtime/error.h"
 #include "runtime/fpcheck.h"
 #include "runtime/future.h"
@@ -80,6 +81,7 @@ static bool in_place_commit(pica__wait *wait) {
         if (atomic_compare_exchange_weak_explicit(&task->word, &old,
                                                   (old & ~(uint32_t)PICA__TASK_STATE) | next,
                                                   memory_order_acq_rel, memory_order_relaxed)) {
+            PICA__MOVED(TASK, state, next);
             return claimed; /* then the claimer resumes us */
         }
     }
@@ -94,6 +96,7 @@ static void in_place_return(pica__wait *wait) {
         if (atomic_compare_exchange_weak_explicit(
                 &self->word, &old, (old & ~(uint32_t)PICA__TASK_STATE) | PICA__TASK_RUNNING,
                 memory_order_acquire, memory_order_relaxed)) {
+            PICA__MOVED(TASK, PICA__TASK_WAITING, PICA__TASK_RUNNING);
             return;
         }
     }

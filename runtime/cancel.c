@@ -8,6 +8,7 @@
  */
 #include "runtime/base/check.h"
 #include "runtime/base/sim/sim.h"
+#include "runtime/base/transitions.h"
 #include "runtime/rt.h"
 #include "runtime/task.h"
 #include "runtime/wait.h"
@@ -32,7 +33,11 @@ static enum request request(pica_task *task) {
         }
         if (atomic_compare_exchange_weak_explicit(&task->word, &old, new, memory_order_acq_rel,
                                                   memory_order_relaxed)) {
-            return state == PICA__TASK_WAITING ? CLAIMED : RECORDED;
+            if (state != PICA__TASK_WAITING) {
+                return RECORDED;
+            }
+            PICA__MOVED(TASK, PICA__TASK_WAITING, PICA__TASK_CLAIMED);
+            return CLAIMED;
         }
     }
 }
@@ -52,6 +57,7 @@ static void release(pica_task *task, bool clear_cancel, bool withdrawn) {
         }
         if (atomic_compare_exchange_weak_explicit(&task->word, &old, new, memory_order_acq_rel,
                                                   memory_order_relaxed)) {
+            PICA__MOVED(TASK, state, pica__task_state(new));
             if (resume) {
                 pica__ready(task);
             }

@@ -33,6 +33,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/park.h"
 #include "runtime/base/thread.h"
+#include "runtime/base/transitions.h"
 #include "runtime/rt.h"
 #include "runtime/task.h"
 #include "runtime/wait.h"
@@ -156,6 +157,7 @@ static void refuse_queued(pica_executor *ex, int code) {
         if (job == NULL) {
             return;
         }
+        PICA__MOVED(JOB, PICA__JOB_QUEUED, PICA__JOB_REFUSED);
         job->end(job, code);
         all_jobs_add(UINT64_MAX);
     }
@@ -179,6 +181,9 @@ static pica__job *next_job(pica_executor *ex, struct idler *self) {
     for (;;) {
         pica__job *job = queue_pop(ex);
         if (job != NULL || ex->closed) {
+            if (job != NULL) {
+                PICA__MOVED(JOB, PICA__JOB_QUEUED, PICA__JOB_TAKEN);
+            }
             pica__unlock(&ex->lock);
             return job;
         }
@@ -319,6 +324,7 @@ static bool withdraw(pica_executor *ex, pica__job *job) {
     if (!job->queued) {
         return false;
     }
+    PICA__MOVED(JOB, PICA__JOB_QUEUED, PICA__JOB_WITHDRAWN);
     job->queued = false;
     pica__list_remove(&job->link);
     ex->jobs--;

@@ -5,6 +5,7 @@
 
 #include "runtime/base/alloc.h"
 #include "runtime/base/check.h"
+#include "runtime/base/transitions.h"
 #include "runtime/error.h"
 #include "runtime/handle.h"
 #include "runtime/loop.h"
@@ -96,6 +97,7 @@ bool pica__future_complete(pica_future *future, int code, void *value, pica_dest
     future->error = error;
     /* Or, not store: SEEN may be set at any time without the lock. */
     atomic_fetch_or_explicit(&future->state, PICA__FUTURE_DONE | flags, memory_order_release);
+    PICA__MOVED(FUTURE, 0, PICA__FUTURE_DONE | (flags & PICA__FUTURE_CANCELLED));
     pica__link *first = pica__list_pop_front(&future->waiters);
     future->calling = first != NULL;
     if (first == NULL) {
@@ -134,7 +136,10 @@ bool pica__future_withdraw(pica_future *future, pica__waiter *waiter) {
 void pica__future_mark_seen(pica_future *future) {
     /* Load first: the line stays shared when many look at one result. */
     if ((atomic_load_explicit(&future->state, memory_order_relaxed) & PICA__FUTURE_SEEN) == 0) {
-        atomic_fetch_or_explicit(&future->state, PICA__FUTURE_SEEN, memory_order_relaxed);
+        uint32_t old =
+            atomic_fetch_or_explicit(&future->state, PICA__FUTURE_SEEN, memory_order_relaxed);
+        PICA__MOVED(FUTURE, old & PICA__FUTURE_DONE, PICA__FUTURE_WAS_SEEN);
+        (void)old;
     }
 }
 
@@ -202,6 +207,7 @@ int pica_future_take(pica_future *future, void **value) {
         if (old & PICA__FUTURE_TAKEN) {
             return PICA_EINVALSTATE;
         }
+        PICA__MOVED(FUTURE, PICA__FUTURE_DONE, PICA__FUTURE_WAS_TAKEN);
         *value = future->value;
     }
     return future->code;

@@ -11,6 +11,7 @@
 #include "runtime/base/check.h"
 #include "runtime/base/clock.h"
 #include "runtime/handle.h"
+#include "runtime/base/transitions.h"
 #include "runtime/loop.h"
 #include "runtime/rt.h"
 
@@ -41,14 +42,19 @@ void pica_handle_unref(pica_handle *handle) {
 }
 
 static bool handle_move(pica_handle *handle, uint32_t from, uint32_t to) {
-    return atomic_compare_exchange_strong_explicit(&handle->state, &from, to, memory_order_acq_rel,
-                                                   memory_order_acquire);
+    if (!atomic_compare_exchange_strong_explicit(&handle->state, &from, to, memory_order_acq_rel,
+                                                 memory_order_acquire)) {
+        return false;
+    }
+    PICA__MOVED(HANDLE, from, to);
+    return true;
 }
 
 static void handle_run(pica__call *call) {
     pica_handle *handle = PICA__CONTAINER_OF(call, pica_handle, call);
     if (handle_move(handle, PENDING, RUNNING)) {
         handle->fn(handle->arg);
+        PICA__MOVED(HANDLE, RUNNING, RAN);
         atomic_store_explicit(&handle->state, RAN, memory_order_release);
     }
     pica_handle_unref(handle);

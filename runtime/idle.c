@@ -3,6 +3,7 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/sim/sim.h"
+#include "runtime/base/transitions.h"
 #include "runtime/rt.h"
 #include "runtime/worker.h"
 
@@ -24,6 +25,7 @@ static void wake_if_sleeping(pica__worker *worker) {
     if (atomic_load_explicit(&worker->sleep, memory_order_relaxed) == PICA__SLEEPING &&
         atomic_compare_exchange_strong_explicit(&worker->sleep, &expected, PICA__NOTIFIED,
                                                 memory_order_acq_rel, memory_order_relaxed)) {
+        PICA__MOVED(SLEEP, PICA__SLEEPING, PICA__NOTIFIED);
         pica__engine_wake(worker->loop->engine);
     }
 }
@@ -89,6 +91,7 @@ void pica__idle_enter(pica__worker *worker) {
     pica__idle *idle = &worker->rt->idle;
     /* Before the list: who takes us off it counts us as a searcher and must not find us AWAKE, or we would
      * sleep through it, and be counted for ever. Ordered by the lock. */
+    PICA__MOVED(SLEEP, PICA__AWAKE, PICA__SLEEPING);
     atomic_store_explicit(&worker->sleep, PICA__SLEEPING, memory_order_relaxed);
     if (worker->rt->workers > 1) {
         pica__lock(&idle->lock);
@@ -114,6 +117,7 @@ bool pica__idle_leave(pica__worker *worker) {
         }
         pica__unlock(&idle->lock);
     }
+    PICA__MOVED(SLEEP, atomic_load_explicit(&worker->sleep, memory_order_relaxed), PICA__AWAKE);
     atomic_store_explicit(&worker->sleep, PICA__AWAKE, memory_order_relaxed);
     return chosen;
 }

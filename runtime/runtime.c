@@ -1,4 +1,5 @@
 /* The runtime's life: start, run, stop, close. The phases stand in rt.h. */
+#include "runtime/base/transitions.h"
 #include "runtime/rt.h"
 
 #include <stdlib.h>
@@ -202,6 +203,7 @@ static int worker_init(pica_runtime *rt, unsigned i) {
 
 static void phase_set(pica_runtime *rt, uint32_t run, uint32_t phase) {
     atomic_store_explicit(&rt->stopped, 0, memory_order_relaxed);
+    PICA__MOVED(PHASE, atomic_load_explicit(&rt->phase, memory_order_relaxed) % 4, phase);
     atomic_store_explicit(&rt->phase, run * 4 + phase, memory_order_seq_cst);
     pica__park_wake(&rt->phase);
     for (unsigned i = 0; i < rt->workers; i++) {

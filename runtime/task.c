@@ -8,6 +8,7 @@
 #include "runtime/base/barrier.h"
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
+#include "runtime/base/transitions.h"
 #include "runtime/error.h"
 #include "runtime/fpcheck.h"
 #include "runtime/rt.h"
@@ -209,6 +210,7 @@ bool pica__task_claim(pica_task *task) {
         if (atomic_compare_exchange_weak_explicit(&task->word, &old,
                                                   old | (uint32_t)PICA__TASK_RUNNING,
                                                   memory_order_acquire, memory_order_relaxed)) {
+            PICA__MOVED(TASK, PICA__TASK_NEW, PICA__TASK_RUNNING);
             return true;
         }
     }
@@ -231,6 +233,7 @@ static bool task_word_done(pica_task *task) {
                        (uint32_t)PICA__TASK_DONE;
         if (atomic_compare_exchange_weak_explicit(&task->word, &old, new, memory_order_acq_rel,
                                                   memory_order_relaxed)) {
+            PICA__MOVED(TASK, PICA__TASK_RUNNING, PICA__TASK_DONE);
             return pica__cancel_pending(old);
         }
     }

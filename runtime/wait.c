@@ -2,6 +2,7 @@
 #include "runtime/wait.h"
 
 #include "runtime/base/check.h"
+#include "runtime/base/transitions.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
 #include "runtime/task.h"
@@ -78,6 +79,9 @@ bool pica__wait_publish(pica__wait *wait) {
         }
         if (atomic_compare_exchange_weak_explicit(&task->word, &old, new, memory_order_acq_rel,
                                                   memory_order_relaxed)) {
+            if (!cancelled) {
+                PICA__MOVED(TASK, PICA__TASK_RUNNING, PICA__TASK_WAITING);
+            }
             return !cancelled;
         }
     }
@@ -87,6 +91,7 @@ void pica__wait_publish_uncancellable(pica__wait *wait) {
     uint32_t old = atomic_fetch_xor_explicit(
         &wait->task->word, PICA__TASK_RUNNING ^ PICA__TASK_WAITING, memory_order_acq_rel);
     PICA__CHECK(pica__task_state(old) == PICA__TASK_RUNNING);
+    PICA__MOVED(TASK, PICA__TASK_RUNNING, PICA__TASK_WAITING);
 }
 
 /* Asks for the lines of the stack that the task touches when it resumes, well before it does: they lie around its
@@ -109,6 +114,7 @@ void pica__wait_fire(pica__wait *wait, int result) {
         if (atomic_compare_exchange_weak_explicit(&task->word, &old,
                                                   (old & ~(uint32_t)PICA__TASK_STATE) | next,
                                                   memory_order_acq_rel, memory_order_relaxed)) {
+            PICA__MOVED(TASK, state, next);
             if (next == PICA__TASK_RUNNING) {
                 pica__ready(task);
             }

@@ -24,6 +24,7 @@
 #include "runtime/base/check.h"
 #include "runtime/base/compiler.h"
 #include "runtime/base/lock.h"
+#include "runtime/base/transitions.h"
 #include "sync/waiters.h"
 
 enum { SET = 1, WAITERS = 2 };
@@ -68,6 +69,7 @@ static bool is_set(struct event *e) {
 static void drop_waiters_bit(struct event *e) {
     if (pica__waiters_empty(&e->waiters)) {
         atomic_fetch_and_explicit(&e->state, ~(uint32_t)WAITERS, memory_order_acq_rel);
+        PICA__MOVED(EVENT, WAITERS, 0);
     }
 }
 
@@ -81,6 +83,7 @@ static bool set_or_mark(struct event *e) {
         }
         if (atomic_compare_exchange_weak_explicit(&e->state, &old, WAITERS, memory_order_acq_rel,
                                                   memory_order_acquire)) {
+            PICA__MOVED(EVENT, 0, WAITERS);
             return false;
         }
     }
@@ -138,18 +141,28 @@ void pica_event_set(pica_event *event) {
     while ((old & WAITERS) == 0) {
         if (atomic_compare_exchange_weak_explicit(&e->state, &old, SET, memory_order_acq_rel,
                                                   memory_order_relaxed)) {
+            if (old == 0) {
+                PICA__MOVED(EVENT, 0, SET);
+            }
             return;
         }
     }
     pica__lock(&e->guard);
     pica__waiting *chain = pica__waiters_take_all(&e->waiters);
-    atomic_exchange_explicit(&e->state, SET, memory_order_acq_rel);
+    old = atomic_exchange_explicit(&e->state, SET, memory_order_acq_rel);
+    if (old != SET) {
+        PICA__MOVED(EVENT, old, SET);
+    }
     pica__unlock(&e->guard);
     pica__waiters_fire_all(chain, 0);
 }
 
 void pica_event_clear(pica_event *event) {
-    atomic_fetch_and_explicit(&event_of(event)->state, ~(uint32_t)SET, memory_order_acq_rel);
+    uint32_t old =
+        atomic_fetch_and_explicit(&event_of(event)->state, ~(uint32_t)SET, memory_order_acq_rel);
+    if ((old & SET) != 0) {
+        PICA__MOVED(EVENT, SET, 0);
+    }
 }
 
 int pica_event_is_set(const pica_event *event) {

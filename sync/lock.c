@@ -22,6 +22,7 @@
 #include "runtime/base/check.h"
 #include "runtime/base/compiler.h"
 #include "runtime/base/lock.h"
+#include "runtime/base/transitions.h"
 #include "sync/waiters.h"
 
 enum { LOCKED = 1, WAITERS = 2 };
@@ -49,6 +50,7 @@ static void drop_waiters_bit(struct lock *l) {
     if (pica__waiters_empty(&l->waiters)) {
         /* Relaxed: the bit only leads to the guard, which orders. */
         atomic_fetch_and_explicit(&l->state, ~(uint32_t)WAITERS, memory_order_relaxed);
+        PICA__MOVED(LOCK, LOCKED | WAITERS, LOCKED);
     }
 }
 
@@ -59,8 +61,12 @@ void pica_lock_init(pica_lock *lock) {
 /* 0 -> LOCKED. */
 static bool take_free(struct lock *l) {
     uint32_t expected = 0;
-    return atomic_compare_exchange_strong_explicit(&l->state, &expected, LOCKED,
-                                                   memory_order_acquire, memory_order_relaxed);
+    if (!atomic_compare_exchange_strong_explicit(&l->state, &expected, LOCKED,
+                                                 memory_order_acquire, memory_order_relaxed)) {
+        return false;
+    }
+    PICA__MOVED(LOCK, 0, LOCKED);
+    return true;
 }
 
 /* Under the guard: takes the lock if it is free (true), else makes sure that it has the WAITERS
@@ -74,6 +80,7 @@ static bool take_or_mark(struct lock *l) {
         uint32_t new = old == 0 ? LOCKED : LOCKED | WAITERS;
         if (atomic_compare_exchange_weak_explicit(&l->state, &old, new, memory_order_acquire,
                                                   memory_order_relaxed)) {
+            PICA__MOVED(LOCK, old, new);
             return old == 0;
         }
     }
@@ -135,6 +142,7 @@ int pica_lock_release(pica_lock *lock) {
         uint32_t expected = LOCKED;
         if (PICA__LIKELY(atomic_compare_exchange_strong_explicit(
                 &l->state, &expected, 0, memory_order_release, memory_order_relaxed))) {
+            PICA__MOVED(LOCK, LOCKED, 0);
             return 0;
         }
         if (expected == 0) {
@@ -144,6 +152,9 @@ int pica_lock_release(pica_lock *lock) {
         pica__waiting *first = pica__waiters_pop(&l->waiters);
         if (first != NULL) {
             drop_waiters_bit(l);
+            if (!pica__waiters_empty(&l->waiters)) {
+                PICA__MOVED(LOCK, LOCKED | WAITERS, LOCKED | WAITERS);
+            }
         }
         pica__unlock(&l->guard);
         if (first != NULL) {

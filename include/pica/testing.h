@@ -25,7 +25,7 @@
  * Processes, and functions that run in pools of threads (pica_to_thread), are stood in for: see pica_sim_program;
  * a function of a pool runs for real, as a thread of the simulation. Look-ups of names know what pica_sim_name
  * told them. Files are in memory; one that exists on the disk is copied when it is first opened, and nothing is
- * written back. Datagrams are not simulated: their calls return -EAFNOSUPPORT.
+ * written back. Multicast is not simulated: nobody can join a group (-ENODEV).
  */
 #ifndef PICA_TESTING_H
 #define PICA_TESTING_H
@@ -49,7 +49,7 @@ enum pica_sim_fault {
     PICA_SIM_SHORT_READ,
     PICA_SIM_SHORT_WRITE,
     PICA_SIM_RESET,           /* a connection is reset on its way */
-    PICA_SIM_ENOBUFS,         /* of a write to a socket */
+    PICA_SIM_ENOBUFS,         /* of a write to a socket, or of a datagram */
     PICA_SIM_EMFILE,          /* no descriptor is left: of whatever makes one */
     PICA_SIM_ABORTED,         /* ECONNABORTED of accept */
     PICA_SIM_MULTISHOT,       /* an operation that would go on ends */
@@ -58,6 +58,10 @@ enum pica_sim_fault {
     PICA_SIM_EIO,             /* of a file */
     PICA_SIM_ENOSPC,          /* of a write to a file */
     PICA_SIM_NAMES,           /* a name cannot be looked up now */
+    PICA_SIM_LOSS,            /* of a datagram (UDP) */
+    PICA_SIM_DUPLICATE,       /* it comes twice */
+    PICA_SIM_REORDER,         /* it overtakes, or is overtaken */
+    PICA_SIM_ENOMEM,          /* an allocation of the library fails: only with the option `memory` */
     PICA_SIM_FAULTS
 };
 /* A short name for a fault, as "short-write"; "unknown" otherwise. Any thread. */
@@ -100,6 +104,7 @@ struct pica_sim_options {
     int storm;                /* 1: many faults first, then none at all; -1: not so */
     int plain;                /* 1: main is no coroutine but runs on the caller's thread, and makes its runtimes itself */
     int check;                /* 0: the run is made twice and both traces compared; -1: once */
+    int memory;               /* 1: now and then an allocation of the library fails; 0: none does */
     int quiet;                /* 1: says nothing on stderr about a failure */
     uint64_t max_choices;     /* after so many choices and switch points the run has failed; 0: 20 million */
     const char *skip;         /* numbers of faults that are left out, as "3,7-9"; NULL: PICA_SIM_SKIP, else none */
@@ -109,7 +114,7 @@ struct pica_sim_options {
     struct pica_sim_report *report; /* filled, if not NULL */
 };
 #define PICA_SIM_OPTIONS_INIT \
-    { sizeof(struct pica_sim_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL }
+    { sizeof(struct pica_sim_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL }
 
 /* Simulates pica_run(main, arg) with a seed. options may be NULL. main is run twice (see check), so it must begin
  * from the same state each time.
@@ -121,6 +126,11 @@ struct pica_sim_options {
  * process. Also -ENOSYS under ThreadSanitizer, -EINVAL for bad options, -EBUSY if a simulation is under way, -ENOMEM, and the errors of pica_run.
  * Outside of runtimes; no other thread of the process may use this library meanwhile. */
 PICA_API int pica_sim_run(uint64_t seed, const struct pica_sim_options *options, pica_fn main, void *arg);
+
+/* Debug builds of the library count the transitions of its state machines: how often the one with this number (from
+ * 0) was taken by the process so far, and its name. 0; -ENOENT: there are no more; -ENOSYS: not such a build. Any
+ * thread. */
+PICA_API int pica_sim_transition(unsigned number, const char **name, uint64_t *taken);
 
 /* 1 in a simulation, else 0. Any thread. */
 PICA_API int pica_simulated(void);
@@ -161,6 +171,13 @@ PICA_API void pica_sim_finish(int fd);
 PICA_API void pica_sim_close(int fd);
 /* Closes so that the other side sees a reset. */
 PICA_API void pica_sim_reset(int fd);
+/* A socket for datagrams: a descriptor. local: where it receives (port 0: anywhere), or NULL: of UDP over IPv4,
+ * anywhere. -EADDRINUSE, -ESHUTDOWN. */
+PICA_API int pica_sim_datagram(const pica_address *local);
+/* Sends one: 0, -ECONNREFUSED (Unix: nobody receives there), -EMSGSIZE, -EAFNOSUPPORT, -ESHUTDOWN. */
+PICA_API int pica_sim_send(int fd, const void *buffer, size_t size, const pica_address *to);
+/* Receives one: its length, also if that is more than size; -ETIMEDOUT, -ESHUTDOWN. from may be NULL. */
+PICA_API ssize_t pica_sim_receive(int fd, void *buffer, size_t size, pica_address *from, double limit);
 /* Makes or replaces a file of the simulation, for the program to open. 0, -ENOMEM, -ESHUTDOWN. */
 PICA_API int pica_sim_file(const char *path, const void *data, size_t size);
 /* Look-ups of host find this address, and others that it was told of (the port is the one asked for). 0, -ENOMEM,

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -26,6 +27,7 @@
 #include "runtime/base/sim/disk.h"
 #include "runtime/base/sim/net.h"
 #include "runtime/base/sim/sys.h"
+#include "runtime/base/transitions.h"
 
 #if PICA__ASAN
 #include <sanitizer/asan_interface.h>
@@ -158,7 +160,7 @@ static void buffer_give(struct flight *f) {
 /* more: the operation stays active. */
 static void complete(struct flight *f, int result, bool more) {
     sim_engine *e = f->engine;
-    struct done *d = pica__alloc(sizeof *d);
+    struct done *d = malloc(sizeof *d); /* the simulator's own: no fault of the program's memory */
     if (d == NULL) {
         pica__sim_fatal("no memory for a completion");
     }
@@ -166,6 +168,7 @@ static void complete(struct flight *f, int result, bool more) {
     pica__list_init(&d->link);
     pica__list_push_back(&e->done, &d->link);
     e->done_count++;
+    PICA__MOVED(FLIGHT, f->stage, more ? ACTIVE : DONE);
     if (!more) {
         f->stage = DONE;
         pica__sim_watch_remove(&f->watch);
@@ -318,6 +321,7 @@ static void flight_fire(pica__sim_event *event) {
 
 static void activate(struct flight *f) {
     pica__op *op = f->op;
+    PICA__MOVED(FLIGHT, QUEUED, ACTIVE);
     f->stage = ACTIVE;
     pica__sim_trace("begins operation %d on %d", (int)op->kind, op->fd);
     if (op->fd != AT_FDCWD) {
@@ -463,12 +467,13 @@ static void deliver(sim_engine *e) {
     pica__op *op = f->op;
     int result = d->result;
     bool more = d->more;
-    pica__free(d, sizeof *d);
+    free(d);
     PICA__CHECK(op != NULL && op->slot < e->used && e->flight[op->slot] == f);
     if (!more) {
         if (pica__link_linked(&f->link)) {
             pica__list_remove(&f->link); /* a cancel that was too late */
         }
+        PICA__MOVED(FLIGHT, DONE, 3);
         op->slot = PICA__OP_IDLE;
         f->op = NULL;
         f->next_free = e->free;
@@ -527,7 +532,7 @@ static void sim_destroy(pica__engine *engine) {
         if (d->flight->op != NULL && d->flight->op->kind == PICA__OP_ACCEPT && d->result >= 0) {
             pica__sim_failed("a connection that was accepted was lost with its engine");
         }
-        pica__free(d, sizeof *d);
+        free(d);
     }
     for (uint32_t i = 0; i < e->used; i++) {
         struct flight *f = e->flight[i];

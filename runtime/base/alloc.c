@@ -18,6 +18,7 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/lock.h"
+#include "runtime/base/sim/sim.h"
 
 /* jemalloc's own interface, present only if the program links or preloads it. */
 #define WEAK __attribute__((weak, visibility("default")))
@@ -58,6 +59,9 @@ static PICA__NOINLINE bool count_down(unsigned long left) {
     while (left != 0) {
         if (atomic_compare_exchange_weak_explicit(&fail_in, &left, left - 1, memory_order_relaxed,
                                                   memory_order_relaxed)) {
+            if (left == 1 && pica__simulated()) {
+                return pica__sim_enomem();
+            }
             if (left == 1) {
                 atomic_store_explicit(&fail_hit, true, memory_order_relaxed);
             }

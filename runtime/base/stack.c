@@ -36,6 +36,7 @@
 #include "runtime/base/stack_memory.h"
 #include "runtime/base/stack_registry.h"
 #include "runtime/base/stack_tools.h"
+#include "runtime/base/transitions.h"
 
 #define DEFAULT_GUARD ((size_t)64 * 1024)
 #define FIRST_SLAB ((size_t)16)
@@ -314,6 +315,7 @@ static int reserve(pica__stack_pool *pool, pica__stack *out, int n, struct reser
         if (pool->idle.hi != NULL) {
             while (res->count < n && pool->idle.hi != NULL) {
                 out[res->count++] = pop(&pool->idle);
+                PICA__MOVED(STACK, PICA__STACK_IDLE, PICA__STACK_LIVE);
             }
             res->guarded = true;
             pool->idle_count -= (size_t)res->count;
@@ -391,6 +393,8 @@ static int guard_reserved(pica__stack_pool *pool, pica__stack *out, struct reser
         bool guarded = res->slab != NULL && res->first + (size_t)i < slab->guarded;
         rc = rc == 0 && !guarded ? guard_stack(pool, out[i], slab) : rc;
         done += rc == 0;
+        PICA__MOVED(STACK, res->slab != NULL ? PICA__STACK_FRESH : PICA__STACK_BARE,
+                    rc == 0 ? PICA__STACK_LIVE : PICA__STACK_BARE);
     }
     pica__lock(&pool->lock);
     count_live(pool, (size_t)done);
@@ -421,6 +425,7 @@ void pica__stack_put_batch(pica__stack_pool *pool, const pica__stack *stacks, in
     PICA__CHECK(pool->live >= (size_t)n);
     for (int i = 0; i < n; i++) {
         push(&pool->idle, stacks[i]);
+        PICA__MOVED(STACK, PICA__STACK_LIVE, PICA__STACK_IDLE);
     }
     pool->idle_count += (size_t)n;
     pool->live -= (size_t)n;

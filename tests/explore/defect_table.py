@@ -168,6 +168,7 @@ DEFECTS = [
      [("""        if (atomic_compare_exchange_weak_explicit(&task->word, &old,
                                                   (old & ~(uint32_t)PICA__TASK_STATE) | next,
                                                   memory_order_acq_rel, memory_order_relaxed)) {
+            PICA__MOVED(TASK, state, next);
             if (next == PICA__TASK_RUNNING) {
                 pica__ready(task);
             }
@@ -196,7 +197,7 @@ DEFECTS = [
        "    if (rc == 0 && pica__cancel_take(task)) {\n        rc = PICA_ECANCELED;\n    }\n    if (rc == 0) {")],
      "asyncio issue 343 (wait_for loses an item)", ["sync"]),
     ("a release does not leave the WAITERS bit right", "sync/lock.c",
-     [("        if (first != NULL) {\n            drop_waiters_bit(l);\n        }\n", "")],
+     [("        if (first != NULL) {\n            drop_waiters_bit(l);\n", "        if (first != NULL) {\n")],
      "", ["sync"]),
     ("the commit of a wait for an event does not look again", "sync/event.c",
      [("        if (old != 0) {\n            return (old & SET) != 0;\n        }",
@@ -228,6 +229,7 @@ DEFECTS = [
      [("""        if (atomic_compare_exchange_weak_explicit(&task->word, &old,
                                                   old | (uint32_t)PICA__TASK_RUNNING,
                                                   memory_order_acquire, memory_order_relaxed)) {
+            PICA__MOVED(TASK, PICA__TASK_NEW, PICA__TASK_RUNNING);
             return true;
         }""", """        atomic_store_explicit(&task->word, old | (uint32_t)PICA__TASK_RUNNING, memory_order_release);
         return true;""")],
@@ -264,8 +266,8 @@ DEFECTS = [
      [("    pica__unlock(&ex->lock);\n    refuse_queued(ex, rc);\n", "    pica__unlock(&ex->lock);\n    (void)rc;\n")],
      "", ["executor"]),
     ("a job that runs is cancelled", "runtime/executor.c",
-     [("    if (!job->queued) {\n        return false;\n    }\n    job->queued = false;\n    pica__list_remove",
-       "    if (!job->queued) {\n        return true;\n    }\n    job->queued = false;\n    pica__list_remove")],
+     [("    if (!job->queued) {\n        return false;\n    }\n    PICA__MOVED(JOB",
+       "    if (!job->queued) {\n        return true;\n    }\n    PICA__MOVED(JOB")],
      "rio RUSTSEC-2020-0021 (memory goes while it is used)", ["executor"]),
     ("a pool that closes leaves its idle threads asleep", "runtime/executor.c",
      [("        idler = idle_pop(ex);\n        pica__unlock(&ex->lock);\n        if (idler != NULL) {\n"
@@ -287,10 +289,11 @@ DEFECTS = [
      [("(state + PICA__SIDE_TICK) | PICA__SIDE_READY", "state | PICA__SIDE_READY")],
      "", ["socket"]),
     ("a try that found nothing forgets an event that came meanwhile", "io/socket_side.c",
-     [("        atomic_compare_exchange_strong_explicit(&side->state, &seen,\n"
-       "                                                seen & ~(uint32_t)PICA__SIDE_READY,\n"
-       "                                                memory_order_acq_rel, memory_order_relaxed);",
-       "        atomic_fetch_and_explicit(&side->state, ~(uint32_t)PICA__SIDE_READY, memory_order_acq_rel);")],
+     [("        if (atomic_compare_exchange_strong_explicit(&side->state, &seen,\n"
+       "                                                    seen & ~(uint32_t)PICA__SIDE_READY,\n"
+       "                                                    memory_order_acq_rel, memory_order_relaxed)) {",
+       "        if (atomic_fetch_and_explicit(&side->state, ~(uint32_t)PICA__SIDE_READY, "
+       "memory_order_acq_rel) != 0) {")],
      "", ["socket"]),
     ("a request to the home loop is lost", "io/socket_side.c",
      [("    (void)atomic_exchange_explicit(&socket->posted, false, memory_order_acq_rel);\n", ""),

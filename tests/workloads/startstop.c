@@ -40,6 +40,14 @@ static int reads_on(void *arg) {
 
 static pica_address address;
 
+static pica_async *trigger;
+static atomic_int triggered;
+
+static void is_triggered(void *arg) {
+    (void)arg;
+    atomic_fetch_add(&triggered, 1);
+}
+
 /* Leaves tasks, a server and connections behind. */
 static int leaves_all(void *arg) {
     pica_server **server = arg;
@@ -57,6 +65,10 @@ static int leaves_all(void *arg) {
             pica_task_unref(wl_task(reads_on, &address, "reader"));
         }
         pica_server_release(*server); /* its end goes on as the runtime ends */
+    }
+    /* May come before the end, or never. */
+    if (WL_OK(pica_async_new(&trigger, pica_runtime_loop(pica_current_runtime(), 0), is_triggered, NULL))) {
+        pica_async_send(trigger);
     }
     return 5;
 }
@@ -85,13 +97,19 @@ int wl_startstop(void *arg) {
             return 0;
         }
         int before = atomic_load(&ended);
+        trigger = NULL;
+        atomic_store(&triggered, 0);
         WL_EQ(pica_run_until_complete(rt, short_main, NULL), 3);
         if (wl_choose(2) == 0) {
-            WL_EQ(pica_loop_call_later(pica_runtime_loop(rt, 0), 0.001 * wl_choose(3), stops, rt, NULL), 0);
-            WL_EQ(pica_run_forever(rt), 0);
+            double delay = 0.001 * wl_choose(3);
+            if (WL_OK(pica_loop_call_later(pica_runtime_loop(rt, 0), delay, stops, rt, NULL))) {
+                WL_EQ(pica_run_forever(rt), 0);
+            }
         }
         WL_EQ(pica_run_until_complete(rt, leaves_all, &server), 5);
         WL_EQ(pica_close(rt), 0);
+        pica_async_free(trigger);
+        WL_CHECK(atomic_load(&triggered) <= 1);
         /* All of them began, or were cancelled before. */
         WL_CHECK(atomic_load(&ended) - before <= TASKS + 1);
     }

@@ -6,6 +6,7 @@
 
 #include <pica.h>
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,6 +18,7 @@ struct workload {
     pica_fn main;
     int plain;  /* makes its runtimes itself */
     int hidden; /* runs only when it is named */
+    int memory; /* what it checks holds also if allocations fail */
 };
 /* Ended by a NULL name. */
 extern const struct workload workloads[];
@@ -30,10 +32,13 @@ int wl_locks(void *arg);
 int wl_timers(void *arg);
 int wl_startstop(void *arg);
 int wl_files(void *arg);
+int wl_datagram(void *arg);
+int wl_calls(void *arg);
 int wl_planted(void *arg);
 
 /* Set by the program that runs workloads. */
 extern bool wl_no_faults;
+extern bool wl_memory; /* allocations may fail: -ENOMEM is a result of anything */
 extern atomic_uint wl_failures;
 
 void wl_fail(const char *file, int line, const char *format, ...) PICA_PRINTF(3, 4);
@@ -50,6 +55,10 @@ static inline bool wl_strict(void) {
 bool wl_ok(const char *file, int line, long rc);
 #define WL_OK(rc) wl_ok(__FILE__, __LINE__, (long)(rc))
 
+/* Whether this is what a lack of memory made of a call. */
+static inline bool wl_lacks(long rc) {
+    return wl_memory && rc == -ENOMEM;
+}
 /* A number in [0, n). */
 unsigned wl_choose(unsigned n);
 /* Byte i of stream s. */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "runtime/base/sim/child.h"
+#include "runtime/base/sim/datagram.h"
 #include "runtime/base/sim/disk.h"
 #include "runtime/base/sim/net.h"
 #include "runtime/base/sim/sys.h"
@@ -232,6 +233,63 @@ int pica_sim_accept(int fd) {
             return rc;
         }
         rc = wait_for(listener, POLLIN, INT64_MAX);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+}
+
+/* --- datagrams --- */
+
+int pica_sim_datagram(const pica_address *local) {
+    if (over() < 0) {
+        return -ESHUTDOWN;
+    }
+    int fd = pica__sim_socket(local != NULL ? local->storage.ss_family : AF_INET, SOCK_DGRAM, 0);
+    pica__sim_file *file = fd < 0 ? NULL : file_now(fd);
+    if (file == NULL) {
+        return fd < 0 ? fd : -ESHUTDOWN;
+    }
+    int rc = local == NULL ? 0
+                           : pica__sim_bind_file(file, (const struct sockaddr *)&local->storage,
+                                                 local->length);
+    if (rc < 0) {
+        (void)pica__sim_close(fd);
+        return rc;
+    }
+    return fd;
+}
+
+int pica_sim_send(int fd, const void *buffer, size_t size, const pica_address *to) {
+    for (;;) {
+        pica__sim_file *file = file_now(fd);
+        if (file == NULL) {
+            return -ESHUTDOWN;
+        }
+        ssize_t n = pica__sim_datagram_send(file, buffer, size, (const struct sockaddr *)&to->storage,
+                                            to->length);
+        if (n != -EAGAIN) {
+            return n < 0 ? (int)n : 0;
+        }
+        int rc = wait_for(file, POLLOUT, pica__sim_time() + 1000000); /* Unix: nobody tells */
+        if (rc < 0 && rc != -ETIMEDOUT) {
+            return rc;
+        }
+    }
+}
+
+ssize_t pica_sim_receive(int fd, void *buffer, size_t size, pica_address *from, double limit) {
+    int64_t deadline = over() < 0 ? 0 : deadline_of(limit);
+    for (;;) {
+        pica__sim_file *file = file_now(fd);
+        if (file == NULL) {
+            return -ESHUTDOWN;
+        }
+        ssize_t n = pica__sim_datagram_receive(file, buffer, size, from, NULL);
+        if (n != -EAGAIN) {
+            return n;
+        }
+        int rc = wait_for(file, POLLIN, deadline);
         if (rc < 0) {
             return rc;
         }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/base/alloc.h"
 #include "runtime/base/sim/core.h"
 
 /* In 65536ths, how often a fault happens where it can, in a run that has it. */
@@ -33,6 +34,10 @@ static const struct {
     [PICA_SIM_EIO] = {"eio", 500},
     [PICA_SIM_ENOSPC] = {"enospc", 500},
     [PICA_SIM_NAMES] = {"names", 4000},
+    [PICA_SIM_LOSS] = {"loss", 5000},
+    [PICA_SIM_DUPLICATE] = {"duplicate", 4000},
+    [PICA_SIM_REORDER] = {"reorder", 8000},
+    [PICA_SIM_ENOMEM] = {"enomem", 0}, /* see pica__sim_enomem */
 };
 
 /* Whether a list as "3,7-9" has n. */
@@ -72,12 +77,9 @@ void pica__sim_note(uint64_t what) {
     mix(what ^ UINT64_C(0x5851f42d4c957f2d));
 }
 
-bool pica__sim_fault(enum pica_sim_fault kind) {
+/* It does, unless it is to be left out. */
+static bool happens(enum pica_sim_fault kind) {
     pica__sim *sim = &pica__the_sim;
-    if (sim->rate[kind] == 0 || sim->points >= sim->healed_at || sim->ending ||
-        pica__random_below(&sim->stream[PICA__SIM_FAULTS], 65536) >= sim->rate[kind]) {
-        return false;
-    }
     uint64_t number = sim->fault_number++;
     if (sim->options.skip != NULL && listed(sim->options.skip, number)) {
         return false;
@@ -87,6 +89,31 @@ bool pica__sim_fault(enum pica_sim_fault kind) {
     sim->report.fault[kind]++;
     mix((uint64_t)kind | UINT64_C(0xfa) << 48);
     return true;
+}
+
+bool pica__sim_fault(enum pica_sim_fault kind) {
+    pica__sim *sim = &pica__the_sim;
+    if (sim->rate[kind] == 0 || sim->points >= sim->healed_at || sim->ending ||
+        pica__random_below(&sim->stream[PICA__SIM_FAULTS], 65536) >= sim->rate[kind]) {
+        return false;
+    }
+    return happens(kind);
+}
+
+/* Not each allocation is asked about, which would cost also those of real programs: alloc.c counts down to the one
+ * that fails. */
+static void enomem_arm(void) {
+    enum { SELDOM = 300 };
+    pica__alloc_fail_at(1 + pica__random_below(&pica__the_sim.stream[PICA__SIM_FAULTS], SELDOM));
+}
+
+bool pica__sim_enomem(void) {
+    pica__sim *sim = &pica__the_sim;
+    if (sim->points >= sim->healed_at || sim->settling) {
+        return false; /* and no more */
+    }
+    enomem_arm();
+    return !sim->in_hook && !sim->sheltered && happens(PICA_SIM_ENOMEM);
 }
 
 int64_t pica__sim_delay(void) {
@@ -163,6 +190,9 @@ void pica__sim_chance_begin(void) {
         pica__random_init(&sim->stream[i], sim->seed * PICA__SIM_STREAMS + i);
     }
     sim->hash = sim->seed;
+    if (sim->options.memory > 0) {
+        enomem_arm();
+    }
     sim->grain = grains[pica__sim_draw(PICA__SIM_TIME, 4)];
     rates_begin(sim);
     strategy_begin(sim);

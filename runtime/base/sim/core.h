@@ -135,6 +135,7 @@ typedef struct pica__sim {
     bool settling;                    /* the program has ended */
     bool ending;                      /* actors are to leave */
     bool in_hook;                     /* no switch now */
+    bool sheltered;                   /* the simulator itself allocates: that does not fail */
     bool stuck;                       /* a deadlock was reported */
     bool failed;
     char failure[256];

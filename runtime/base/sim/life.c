@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "runtime/base/alloc.h"
 #include "runtime/base/sim/child.h"
 #include "runtime/base/sim/core.h"
 #include "runtime/base/sim/disk.h"
@@ -182,6 +183,7 @@ int pica__sim_begin(uint64_t seed, const struct pica_sim_options *options) {
 int pica__sim_end(struct pica_sim_report *report) {
     pica__sim *sim = &pica__the_sim;
     pica__sim_threads_settle();
+    pica__alloc_fail_at(0);
     pica__sim_net_end();
     sim->report.elapsed_ns = sim->now - INT64_C(1000000000000);
     pica__sim_threads_end();

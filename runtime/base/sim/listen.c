@@ -113,7 +113,9 @@ int pica__sim_bind_file(pica__sim_file *file, const struct sockaddr *address, un
     }
     for (pica__link *l = addresses.next; l != &addresses; l = l->next) {
         struct bound *b = PICA__CONTAINER_OF(l, struct bound, link);
-        if (matches(&b->address, &name) &&
+        bool other = b->file != NULL && name.storage.ss_family != AF_UNIX &&
+                     (b->file->kind == PICA__SIM_DATAGRAM) != (file->kind == PICA__SIM_DATAGRAM);
+        if (!other && matches(&b->address, &name) &&
             !(b->file != NULL && b->file->reuse_port && file->reuse_port)) {
             return -EADDRINUSE;
         }
@@ -304,6 +306,33 @@ void pica__sim_connect_begin(pica__sim_connecting *c, pica__sim_file *file,
         }
     }
     pica__sim_event_at(&c->event, when);
+}
+
+/* --- datagrams --- */
+
+static bool receives(const struct bound *b, const pica_address *to, const pica_address *from) {
+    if (b->file == NULL || b->file->kind != PICA__SIM_DATAGRAM || !matches(&b->address, to)) {
+        return false;
+    }
+    return from == NULL || b->file->peer.length == 0 || matches(&b->file->peer, from);
+}
+
+pica__sim_file *pica__sim_receiver_at(const pica_address *to, const pica_address *from) {
+    addresses_begin();
+    unsigned n = 0;
+    for (pica__link *l = addresses.next; l != &addresses; l = l->next) {
+        n += receives(PICA__CONTAINER_OF(l, struct bound, link), to, from);
+    }
+    if (n == 0) {
+        return NULL;
+    }
+    unsigned chosen = pica__sim_draw(PICA__SIM_WORLD, n);
+    for (pica__link *l = addresses.next;; l = l->next) {
+        struct bound *b = PICA__CONTAINER_OF(l, struct bound, link);
+        if (receives(b, to, from) && chosen-- == 0) {
+            return b->file;
+        }
+    }
 }
 
 /* --- socket files --- */

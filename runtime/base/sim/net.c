@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/base/sim/datagram.h"
 #include "runtime/base/sim/disk.h"
 #include "runtime/base/sim/net.h"
 #include "runtime/base/sim/sys.h"
@@ -70,6 +71,15 @@ pica__sim_file *pica__sim_file_of(int fd) {
         pica__sim_fatal("descriptor %d was used after it was closed", fd);
     }
     return table.file[i];
+}
+
+pica__sim_file *pica__sim_file_find(int fd) {
+    unsigned i = (unsigned)(fd - PICA__SIM_FD);
+    return fd < PICA__SIM_FD || i >= table.used ? NULL : table.file[i];
+}
+
+int pica__sim_file_limit(void) {
+    return PICA__SIM_FD + (int)table.used;
 }
 
 void pica__sim_file_notify(pica__sim_file *file, unsigned revents) {
@@ -194,6 +204,9 @@ unsigned pica__sim_file_poll(const pica__sim_file *file) {
     unsigned revents = 0;
     if (file->kind == PICA__SIM_LISTENER) {
         return file->waiting > 0 ? POLLIN : 0;
+    }
+    if (file->kind == PICA__SIM_DATAGRAM) {
+        return pica__sim_datagram_poll(file);
     }
     if (file->kind == PICA__SIM_CHILD) {
         return pica__sim_child_ended(file) ? POLLIN : 0;
@@ -395,6 +408,10 @@ int pica__sim_close(int fd) {
         case PICA__SIM_SOCKET:
             pica__sim_listener_close(file);
             break;
+        case PICA__SIM_DATAGRAM:
+            pica__sim_datagram_close(file);
+            pica__sim_listener_close(file);
+            break;
         case PICA__SIM_DISK:
             pica__sim_disk_close(file);
             break;
@@ -420,6 +437,7 @@ void pica__sim_net_end(void) {
             (void)pica__sim_close(file->fd);
         }
     }
+    pica__sim_datagrams_end();
     pica__sim_addresses_end();
     if (left > 0) {
         pica__sim_failed("%u descriptors were left open, the first of them %d", left, first);

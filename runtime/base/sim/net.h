@@ -19,6 +19,7 @@ enum pica__sim_kind {
     PICA__SIM_SOCKET,   /* not connected yet */
     PICA__SIM_LISTENER,
     PICA__SIM_STREAM,   /* a connected socket, or an end of a pipe */
+    PICA__SIM_DATAGRAM, /* a socket for datagrams: datagram.h */
     PICA__SIM_DISK,     /* an open file */
     PICA__SIM_CHILD     /* a process */
 };
@@ -78,6 +79,8 @@ typedef struct pica__sim_file {
     unsigned waiting;
     unsigned backlog_max;
     pica__link bound;         /* in the table of addresses */
+    /* datagrams */
+    struct pica__sim_box *box;
     /* file */
     struct pica__sim_inode *inode;
     int64_t position;
@@ -91,6 +94,9 @@ pica__sim_file *pica__sim_file_make(enum pica__sim_kind kind);
 int pica__sim_file_number(pica__sim_file *file);
 /* What is behind a descriptor; ends the process if it was closed. */
 pica__sim_file *pica__sim_file_of(int fd);
+/* The same, or NULL if it was closed; and the number above all that were given out. */
+pica__sim_file *pica__sim_file_find(int fd);
+int pica__sim_file_limit(void);
 unsigned pica__sim_file_poll(const pica__sim_file *file);
 void pica__sim_file_notify(pica__sim_file *file, unsigned revents);
 static inline void pica__sim_watch_add(pica__sim_file *file, pica__sim_watch *watch) {
@@ -117,6 +123,9 @@ int pica__sim_listen_file(pica__sim_file *file, int backlog);
 int pica__sim_accept_file(pica__sim_file *listener, pica__sim_file **out);
 void pica__sim_listener_close(pica__sim_file *file);
 void pica__sim_addresses_end(void);
+/* The socket that a datagram to this address reaches, or NULL. from: its sender, if connected receivers that it is not
+ * meant for are to be left out. */
+pica__sim_file *pica__sim_receiver_at(const pica_address *to, const pica_address *from);
 /* One attempt to connect: 0; -ECONNREFUSED; -EAGAIN: the listener has no room, or answers nothing. */
 int pica__sim_connect_file(pica__sim_file *file, const struct sockaddr *address, unsigned length);
 

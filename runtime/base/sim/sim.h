@@ -51,6 +51,9 @@ uint64_t pica__sim_random_seed(void);
 /* May let another thread run. Where the order of things between threads matters and no other seam is near. */
 void pica__sim_point(void);
 
+/* Whether the allocation under way fails, in a simulation that has asked for it by pica__alloc_fail_at. */
+bool pica__sim_enomem(void);
+
 /* Ends the process if the calling thread is none of the simulation's. Async-signal-safe. */
 void pica__sim_check_thread(void);
 

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "runtime/base/sim/datagram.h"
 #include "runtime/base/sim/disk.h"
 #include "runtime/base/sim/net.h"
 
@@ -29,7 +30,8 @@ static void give_address(const pica_address *from, struct sockaddr *addr, unsign
 int pica__sim_socket(int domain, int type, int protocol) {
     pica__sim_point();
     (void)protocol;
-    if ((type & 0xf) != SOCK_STREAM ||
+    bool datagrams = (type & 0xf) == SOCK_DGRAM;
+    if ((!datagrams && (type & 0xf) != SOCK_STREAM) ||
         (domain != AF_INET && domain != AF_INET6 && domain != AF_UNIX)) {
         return -EAFNOSUPPORT;
     }
@@ -38,8 +40,11 @@ int pica__sim_socket(int domain, int type, int protocol) {
     if (fd >= 0) {
         file->socket = true;
         file->family = domain;
-        file->tcp = domain != AF_UNIX;
+        file->tcp = domain != AF_UNIX && !datagrams;
         file->flags = O_RDWR | ((type & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0);
+        if (datagrams) {
+            pica__sim_datagram_init(file);
+        }
     }
     return fd;
 }
@@ -126,7 +131,9 @@ int pica__sim_accept4(int fd, struct sockaddr *addr, unsigned *len) {
 
 int pica__sim_connect(int fd, const struct sockaddr *addr, unsigned len) {
     pica__sim_point();
-    return pica__sim_connect_file(pica__sim_file_of(fd), addr, len);
+    pica__sim_file *file = pica__sim_file_of(fd);
+    return file->kind == PICA__SIM_DATAGRAM ? pica__sim_datagram_connect(file, addr, len)
+                                            : pica__sim_connect_file(file, addr, len);
 }
 
 int pica__sim_shutdown(int fd, int how) {
@@ -165,7 +172,7 @@ int pica__sim_getsockopt(int fd, int level, int name, void *value, unsigned *len
     }
     int is = 0;
     if (level == SOL_SOCKET) {
-        is = name == SO_TYPE         ? SOCK_STREAM
+        is = name == SO_TYPE         ? (file->kind == PICA__SIM_DATAGRAM ? SOCK_DGRAM : SOCK_STREAM)
              : name == SO_DOMAIN     ? file->family
              : name == SO_ACCEPTCONN ? file->kind == PICA__SIM_LISTENER
              : name == SO_REUSEPORT  ? file->reuse_port
@@ -185,6 +192,9 @@ int pica__sim_setsockopt(int fd, int level, int name, const void *value, unsigne
     if (level == IPPROTO_TCP) {
         return file->tcp ? 0 : -EOPNOTSUPP;
     }
+    if (name == MCAST_JOIN_GROUP && (level == IPPROTO_IP || level == IPPROTO_IPV6)) {
+        return -ENODEV;
+    }
     if (level == SOL_SOCKET && name == SO_REUSEPORT) {
         file->reuse_port = len >= sizeof(int) && *(const int *)value != 0;
     } else if (level == SOL_SOCKET && name == SO_ATTACH_FILTER) {
@@ -201,7 +211,7 @@ int pica__sim_name_of(int fd, bool peer, struct sockaddr *addr, unsigned *len) {
     if (!file->socket) {
         return -ENOTSOCK;
     }
-    if (peer && file->kind != PICA__SIM_STREAM) {
+    if (peer && file->kind != PICA__SIM_STREAM && file->peer.length == 0) {
         return -ENOTCONN;
     }
     pica_address address = peer ? file->peer : file->name;

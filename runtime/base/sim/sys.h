@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 struct iovec;
+struct mmsghdr;
 struct sockaddr;
 struct stat;
 
@@ -25,6 +26,12 @@ int pica__sim_shutdown(int fd, int how);
 int pica__sim_getsockopt(int fd, int level, int name, void *value, unsigned *len);
 int pica__sim_setsockopt(int fd, int level, int name, const void *value, unsigned len);
 int pica__sim_name_of(int fd, bool peer, struct sockaddr *addr, unsigned *len);
+/* Of datagrams; as with MSG_TRUNC. */
+ssize_t pica__sim_recvfrom(int fd, void *buffer, size_t size, struct sockaddr *from, unsigned *length);
+ssize_t pica__sim_sendto(int fd, const void *buffer, size_t size, const struct sockaddr *to,
+                         unsigned length);
+int pica__sim_recvmmsg(int fd, struct mmsghdr *messages, unsigned n);
+int pica__sim_sendmmsg(int fd, struct mmsghdr *messages, unsigned n);
 ssize_t pica__sim_read(int fd, void *buffer, size_t size);
 ssize_t pica__sim_writev(int fd, const struct iovec *parts, int count);
 ssize_t pica__sim_preadv(int fd, const struct iovec *parts, int count, int64_t offset);

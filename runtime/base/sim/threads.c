@@ -353,9 +353,11 @@ void pica__sim_event_init(pica__sim_event *event, void (*fire)(pica__sim_event *
 
 void pica__sim_event_at(pica__sim_event *event, int64_t when) {
     event->node.when = when;
+    pica__the_sim.sheltered = true;
     if (pica__heap_push(&pica__the_sim.events, &event->node) < 0) {
         pica__sim_fatal("no memory for an event");
     }
+    pica__the_sim.sheltered = false;
 }
 
 void pica__sim_event_cancel(pica__sim_event *event) {
