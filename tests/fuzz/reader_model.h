@@ -246,7 +246,8 @@ static void model_step(struct reader_model *m, struct script *s) {
         model_read(m, script_below(s, ranges[script_below(s, 6)]));
         break;
     case 1:
-        model_readexactly(m, script_below(s, ranges[script_below(s, 6)]), script_below(s, 2) == 0);
+        length = script_below(s, ranges[script_below(s, 6)]);
+        model_readexactly(m, length, script_below(s, 2) == 0);
         break;
     case 2:
     case 3:
