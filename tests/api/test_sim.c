@@ -83,7 +83,9 @@ enum { CHOICES = 300 };
 static int choosing_main(void *arg) {
     uint32_t *chosen = arg;
     for (int i = 0; i < CHOICES; i++) {
-        chosen[i] = pica_sim_choose(i % 2 == 0 ? 7 : 1000);
+        uint32_t n = i % 2 == 0 ? 7 : 1000;
+        chosen[i] = pica_sim_choose(n);
+        PT_CHECK(chosen[i] < n);
     }
     return 0;
 }
