@@ -84,21 +84,41 @@ static bool has_engine(const char *engine) {
 
 /* --- the simulator --- */
 
-/* Hashes seen, open addressing. */
-static uint64_t *seen;
-static size_t seen_size;
+/* Hashes seen, open addressing; at most half full. */
+static struct {
+    uint64_t *hash;
+    size_t size, used;
+} seen;
 
-static bool is_new(uint64_t hash) {
-    size_t i = (size_t)hash % seen_size;
-    hash |= 1;
-    while (seen[i] != 0) {
-        if (seen[i] == hash) {
+static bool put(uint64_t hash) {
+    size_t i = (size_t)hash % seen.size;
+    while (seen.hash[i] != 0) {
+        if (seen.hash[i] == hash) {
             return false;
         }
-        i = (i + 1) % seen_size;
+        i = (i + 1) % seen.size;
     }
-    seen[i] = hash;
+    seen.hash[i] = hash;
+    seen.used++;
     return true;
+}
+
+static bool is_new(uint64_t hash) {
+    if (seen.used * 2 >= seen.size) {
+        uint64_t *old = seen.hash;
+        size_t size = seen.size;
+        seen.size = size == 0 ? 1 << 16 : size * 2;
+        seen.used = 0;
+        seen.hash = calloc(seen.size, sizeof *seen.hash);
+        if (seen.hash == NULL) {
+            abort();
+        }
+        for (size_t i = 0; i < size; i++) {
+            (void)(old[i] != 0 && put(old[i]));
+        }
+        free(old);
+    }
+    return put(hash | 1);
 }
 
 static void add(struct totals *t, const struct pica_sim_report *r) {
@@ -231,11 +251,6 @@ static int run_sim(struct arguments *a) {
     while (workloads[n].name != NULL && !workloads[n].hidden) {
         n++; /* the hidden ones come last */
     }
-    seen_size = (size_t)(a->to - a->from + 1) * 2 + 1;
-    seen = calloc(seen_size, sizeof *seen);
-    if (seen == NULL) {
-        return 2;
-    }
     double start = seconds_now();
     for (uint64_t seed = a->from; seed <= a->to; seed++) {
         for (unsigned i = 0; workloads[i].name != NULL; i++) {
@@ -249,7 +264,7 @@ static int run_sim(struct arguments *a) {
     }
     t.twice = a->options.check >= 0;
     print(&t, seconds_now() - start);
-    free(seen);
+    free(seen.hash);
     return t.seeds == 0 || t.failed != 0;
 }
 
