@@ -76,7 +76,13 @@ PICA_API size_t pica_writer_pending(const pica_writer *writer);
 PICA_API int pica_writer_write_eof(pica_writer *writer);
 /* Ends reader and writer: what is pending is still sent, then the socket is closed. Reads fail
  * with PICA_ECLOSED. Idempotent. Does not suspend. Runtime. The pair is freed when the socket is
- * closed and pica_writer_release was called, which pica_writer_close does not do. */
+ * closed and pica_writer_release was called, which pica_writer_close does not do.
+ * Sending what is pending has no limit, as in asyncio: for a peer that does not read (two that close at once with bytes
+ * pending are such peers of each other) it never ends, nor does the end of a server's handler, which waits for it. To
+ * bound it, close, wait with a limit, and abort:
+ *     pica_writer_close(writer);
+ *     pica_timeout_enter(&timeout, seconds);
+ *     if (pica_timeout_exit(&timeout, pica_writer_wait_closed(writer)) == PICA_ETIMEDOUT) pica_writer_abort(writer); */
 PICA_API void pica_writer_close(pica_writer *writer);
 /* Ends at once, dropping what is pending. */
 PICA_API void pica_writer_abort(pica_writer *writer);

@@ -124,6 +124,37 @@ PT_TEST(choices_are_taken_before_the_seed) {
     PT_EQ(pica_sim_run(2, &options, choosing_main, chosen[0]), -EINVAL);
 }
 
+static int much_memory_main(void *arg) {
+    (void)arg;
+    for (int i = 0; i < 200; i++) {
+        pica_future *future;
+        int rc = pica_future_new(&future);
+        if (rc == 0) {
+            pica_future_unref(future);
+        } else {
+            PT_EQ(rc, -ENOMEM);
+        }
+    }
+    return 0;
+}
+
+PT_TEST(allocations_fail_if_that_is_asked_for) {
+    struct pica_sim_report report = {.size = sizeof report};
+    struct pica_sim_options options = PICA_SIM_OPTIONS_INIT;
+    uint64_t failed = 0;
+    options.report = &report;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        options.memory = 0;
+        PT_EQ(pica_sim_run(seed, &options, much_memory_main, NULL), 0);
+        PT_EQ(report.fault[PICA_SIM_ENOMEM], 0);
+        options.memory = 1; /* twice the same */
+        int rc = pica_sim_run(seed, &options, much_memory_main, NULL);
+        PT_CHECK(rc == 0 || rc == -ENOMEM);
+        failed += report.fault[PICA_SIM_ENOMEM];
+    }
+    PT_CHECK(failed >= SEEDS / 2);
+}
+
 static int sleep_main(void *arg) {
     double before = pica_time();
     int rc = pica_sleep(*(double *)arg);

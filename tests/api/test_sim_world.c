@@ -254,10 +254,72 @@ PT_TEST(addresses_are_as_of_a_system) {
     run(addresses_main, NULL, -1);
 }
 
+/* --- datagrams --- */
+
+static int asked; /* answers that the actor got */
+
+static void asks(void *arg) {
+    pica_address to, from;
+    int fd = pica_sim_datagram(NULL);
+    (void)arg;
+    PT_CHECK(fd >= 0);
+    PT_EQ(pica_address_ip(&to, "127.0.0.1", 53), 0);
+    for (int i = 0; i < 200 && asked == 0; i++) {
+        char text[8];
+        PT_EQ(pica_sim_send(fd, "four", 4, &to), 0);
+        ssize_t n = pica_sim_receive(fd, text, 2, &from, 0.01);
+        if (n != -ETIMEDOUT) { /* the whole length, of which two bytes were asked for */
+            PT_CHECK(n == 4 && text[0] == 'f' && text[1] == 'o' && pica_address_port(&from) == 53);
+            asked++;
+        }
+    }
+    pica_sim_close(fd);
+}
+
+static void brings_client(void *arg) {
+    (void)arg;
+    asked = 0;
+    PT_EQ(pica_sim_actor(asks, NULL, "asks"), 0);
+}
+
+static int datagrams_main(void *arg) {
+    pica_address at, from;
+    pica_datagram_endpoint *endpoint;
+    (void)arg;
+    PT_EQ(pica_address_ip(&at, "0.0.0.0", 53), 0);
+    int rc;
+    while ((rc = pica_datagram_open(&endpoint, &at, NULL, NULL)) < 0) {
+        PT_CHECK(unlucky(rc));
+    }
+    while (asked == 0) {
+        char text[8];
+        pica_timeout timeout;
+        PT_EQ(pica_timeout_enter(&timeout, 0.01), 0);
+        ssize_t n = pica_datagram_recv(endpoint, text, sizeof text, &from, NULL);
+        n = pica_timeout_exit(&timeout, (int)n);
+        PT_CHECK(n == 4 || n == PICA_ETIMEDOUT || unlucky(n));
+        if (n == 4) {
+            rc = pica_datagram_send(endpoint, text, 4, &from);
+            PT_CHECK(rc == 0 || unlucky(rc));
+        }
+    }
+    pica_datagram_release(endpoint);
+    return 0;
+}
+
+PT_TEST(actors_send_and_receive_datagrams) {
+    run(datagrams_main, brings_client, 0);
+}
+
+static int nothing_main(void *arg) {
+    (void)arg;
+    return 0;
+}
+
 int main(int argc, char **argv) {
     struct pica_sim_options options = PICA_SIM_OPTIONS_INIT;
     options.quiet = 1;
-    if (pica_sim_run(1, &options, names_main, NULL) == -ENOSYS) {
+    if (pica_sim_run(1, &options, nothing_main, NULL) == -ENOSYS) {
         return 77; /* under ThreadSanitizer */
     }
     return pt_main(argc, argv);

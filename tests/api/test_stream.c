@@ -51,6 +51,36 @@ TASK_TEST(echo_of_much) {
     return 0;
 }
 
+/* More than the kernel takes, to somebody who does not read. */
+static void write_much(struct side s) {
+    char *all = make_pattern(BIG);
+    PT_EQ(pica_writer_write(s.writer, all, BIG), 0);
+    PT_CHECK(pica_writer_pending(s.writer) > 0);
+    free(all);
+}
+
+/* Neither reads what the other has pending: only a limit ends that, as stream.h has it. */
+TASK_TEST(close_of_both_with_bytes_pending) {
+    (void)arg;
+    struct side a, b;
+    pica_timeout timeout;
+    pair_tcp(&a, &b);
+    write_much(a);
+    write_much(b);
+    pica_writer_close(a.writer);
+    pica_writer_close(b.writer);
+    PT_EQ(pica_timeout_enter(&timeout, 0.05), 0);
+    PT_EQ(pica_timeout_exit(&timeout, pica_writer_wait_closed(a.writer)), PICA_ETIMEDOUT);
+    pica_writer_abort(a.writer);
+    PT_EQ(pica_writer_wait_closed(a.writer), 0);
+    /* For the other one the connection is lost then. */
+    int rc = pica_writer_wait_closed(b.writer);
+    PT_CHECK(rc == -ECONNRESET || rc == -EPIPE);
+    pica_writer_release(a.writer);
+    pica_writer_release(b.writer);
+    return 0;
+}
+
 TASK_TEST(open_errors) {
     (void)arg;
     struct side s;

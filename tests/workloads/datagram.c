@@ -38,7 +38,11 @@ static int serves(void *arg) {
             WL_CHECK(n >= (ssize_t)offsetof(struct message, fill) && n <= (ssize_t)sizeof m && flags == 0);
             WL_CHECK(wl_matches(m.fill, m.client, m.number, (size_t)n - offsetof(struct message, fill)));
             WL_CHECK(pica_address_port(&from) != 0);
-            n = pica_datagram_send(server, &m, (size_t)n, &from);
+            ssize_t rc = pica_datagram_send(server, &m, (size_t)n, &from);
+            if (rc == PICA_ECANCELED) {
+                (void)pica_datagram_send(server, &m, (size_t)n, &from); /* what was taken is answered */
+            }
+            n = rc;
         }
     }
     return (int)n;

@@ -6,7 +6,10 @@
  * twice and compared (--once: once); prints how many seeds count (at least 2 workers, 8 tasks, 200 choices and 5
  * faults), how many of their traces differ, the rates, and the faults by kind. A failing seed is printed with the
  * command that replays it. --transitions, with a debug build of the library: prints which transitions of the state
- * machines were never taken, and fails if FILE does not say of exactly these why (lines "NAME: why"). With --real: each workload on each engine named (an engine that this build does not know is
+ * machines were never taken, and fails if FILE does not say of exactly these why (lines "NAME: why", or
+ * "NAME: seldom, why" of one that may be taken).
+ *
+ * With --real: each workload (or the one named) on each engine named (an engine that this build does not know is
  * skipped), with as many workers as PICA_WORKERS says. Exit status: 0 if nothing failed. */
 #include "tests/workloads/workload.h"
 
@@ -84,21 +87,41 @@ static bool has_engine(const char *engine) {
 
 /* --- the simulator --- */
 
-/* Hashes seen, open addressing. */
-static uint64_t *seen;
-static size_t seen_size;
+/* Hashes seen, open addressing; at most half full. */
+static struct {
+    uint64_t *hash;
+    size_t size, used;
+} seen;
 
-static bool is_new(uint64_t hash) {
-    size_t i = (size_t)hash % seen_size;
-    hash |= 1;
-    while (seen[i] != 0) {
-        if (seen[i] == hash) {
+static bool put(uint64_t hash) {
+    size_t i = (size_t)hash % seen.size;
+    while (seen.hash[i] != 0) {
+        if (seen.hash[i] == hash) {
             return false;
         }
-        i = (i + 1) % seen_size;
+        i = (i + 1) % seen.size;
     }
-    seen[i] = hash;
+    seen.hash[i] = hash;
+    seen.used++;
     return true;
+}
+
+static bool is_new(uint64_t hash) {
+    if (seen.used * 2 >= seen.size) {
+        uint64_t *old = seen.hash;
+        size_t size = seen.size;
+        seen.size = size == 0 ? 1 << 16 : size * 2;
+        seen.used = 0;
+        seen.hash = calloc(seen.size, sizeof *seen.hash);
+        if (seen.hash == NULL) {
+            abort();
+        }
+        for (size_t i = 0; i < size; i++) {
+            (void)(old[i] != 0 && put(old[i]));
+        }
+        free(old);
+    }
+    return put(hash | 1);
 }
 
 static void add(struct totals *t, const struct pica_sim_report *r) {
@@ -168,16 +191,18 @@ static void print(const struct totals *t, double seconds) {
 
 /* --- transitions --- */
 
-/* Whether the file has a line that begins with the name and a colon. */
-static bool explained(const char *text, const char *name) {
+/* What the file says of a transition, by a line that begins with its name and a colon. */
+enum saying { NOTHING, NEVER, SELDOM };
+
+static enum saying explained(const char *text, const char *name) {
     size_t length = strlen(name);
     for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
         line += *line == '\n';
         if (strncmp(line, name, length) == 0 && line[length] == ':') {
-            return true;
+            return strncmp(line + length, ": seldom,", 9) == 0 ? SELDOM : NEVER;
         }
     }
-    return false;
+    return NOTHING;
 }
 
 static bool read_all(const char *path, char *text, size_t size) {
@@ -202,14 +227,14 @@ static int check_transitions(const char *path) {
         return 1;
     }
     for (; pica_sim_transition(i, &name, &taken) == 0; i++) {
-        bool known = explained(text, name);
+        enum saying said = explained(text, name);
         never += taken == 0;
         if (taken == 0) {
-            printf("never taken: %s%s\n", name, known ? "" : " (nothing says why)");
-        } else if (known) {
+            printf("never taken: %s%s\n", name, said != NOTHING ? "" : " (nothing says why)");
+        } else if (said == NEVER) {
             printf("taken %llu times, though said to be never: %s\n", (unsigned long long)taken, name);
         }
-        rc = known != (taken == 0) ? 1 : rc;
+        rc = said == (taken == 0 ? NOTHING : NEVER) ? 1 : rc;
     }
     printf("transitions: %u of %u taken\n", i - never, i);
     return i == 0 ? SKIPPED : rc;
@@ -231,11 +256,6 @@ static int run_sim(struct arguments *a) {
     while (workloads[n].name != NULL && !workloads[n].hidden) {
         n++; /* the hidden ones come last */
     }
-    seen_size = (size_t)(a->to - a->from + 1) * 2 + 1;
-    seen = calloc(seen_size, sizeof *seen);
-    if (seen == NULL) {
-        return 2;
-    }
     double start = seconds_now();
     for (uint64_t seed = a->from; seed <= a->to; seed++) {
         for (unsigned i = 0; workloads[i].name != NULL; i++) {
@@ -249,7 +269,7 @@ static int run_sim(struct arguments *a) {
     }
     t.twice = a->options.check >= 0;
     print(&t, seconds_now() - start);
-    free(seen);
+    free(seen.hash);
     return t.seeds == 0 || t.failed != 0;
 }
 

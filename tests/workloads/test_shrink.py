@@ -1,29 +1,48 @@
 #!/usr/bin/env python3
-"""tools/pica-shrink on a defect that is planted: of 8 tasks and many faults it leaves a few tasks and hardly any fault.
+"""Follows the walk-through of docs/TESTING.md: a planted defect is found, comes again, and is made smaller.
 
-Usage: test_shrink.py SHRINKER DRIVER
+Usage: test_shrink.py SHRINKER DRIVER DOCUMENT
 """
+import pathlib
 import re
 import subprocess
 import sys
 
+SEED = "build/release/tests/pica-sim"
+
+
+def run(command):
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    print(f"$ {command}\n{done.stdout}{done.stderr}")
+    return done
+
 
 def main():
-    shrinker, driver = sys.argv[1:3]
-    for seed in range(1, 100):
-        command = [driver, str(seed), "--workload", "planted", "--once"]
-        if subprocess.run(command, capture_output=True).returncode != 0:
-            break
-    else:
-        print("no seed finds the planted defect")
+    shrinker, driver, document = sys.argv[1:4]
+    lines = [line.strip() for line in pathlib.Path(document).read_text(encoding="utf-8").splitlines()
+             if line.startswith("    ") and "--workload planted" in line]
+    lines = [line.replace("tools/pica-shrink", f"{sys.executable} {shrinker}").replace(SEED, driver) for line in lines]
+    if len(lines) != 3:
+        print("the walk-through has other commands than this test expects")
         return 1
-    done = subprocess.run([sys.executable, shrinker, "--"] + command, capture_output=True, text=True)
-    print(f"seed {seed}\n{done.stdout}{done.stderr}")
-    found = re.search(r"after (\d+) runs: (\d+) faults, (\d+) parts", done.stdout)
-    if done.returncode != 0 or found is None or int(found.group(2)) > 1 or not 2 <= int(found.group(3)) <= 4:
+    found, shrink, small = lines
+    message = re.compile(r"number is \d+, expected 8")
+    first = run(found)
+    replay = re.search(r"replay: (.*--workload planted)$", first.stderr, re.M)
+    if first.returncode == 0 or replay is None or message.search(first.stderr) is None:
         return 1
-    again = subprocess.run(done.stdout.splitlines()[-1], shell=True, capture_output=True, text=True)
-    return 0 if again.returncode != 0 and "number is" in again.stderr else 1
+    again = run(replay.group(1))
+    if again.returncode == 0 or message.search(again.stderr).group(0) != message.search(first.stderr).group(0):
+        return 1
+    done = run(shrink)
+    left = re.search(r"after (\d+) runs: (\d+) faults, (\d+) parts", done.stdout)
+    if done.returncode != 0 or left is None or int(left.group(2)) > 1 or not 2 <= int(left.group(3)) <= 4:
+        return 1
+    for command in (done.stdout.splitlines()[-1], small):
+        last = run(command)
+        if last.returncode == 0 or "number is" not in last.stderr:
+            return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@
 #include "runtime/base/sim/datagram.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,7 +63,8 @@ void pica__sim_datagram_init(pica__sim_file *file) {
         pica__sim_fatal("no memory");
     }
     pica__list_init(&b->letters);
-    b->room = is_unix(file) ? UNIX_ROOM : rooms[pica__sim_draw(PICA__SIM_WORLD, 4)];
+    bool roomy = pica__the_sim.options.faults < 0; /* without faults nothing is lost */
+    b->room = is_unix(file) ? UNIX_ROOM : roomy ? UINT_MAX : rooms[pica__sim_draw(PICA__SIM_WORLD, 4)];
     b->sending_max = rooms[pica__sim_draw(PICA__SIM_WORLD, 4)];
     file->kind = PICA__SIM_DATAGRAM;
     file->box = b;
