@@ -61,11 +61,10 @@ SERVERS = ("pica-echo-server", "pica-http-server")
 class Injection:
     """One call, one error, and when."""
 
-    def __init__(self, chance, entry, exact, loader):
+    def __init__(self, chance, entry, error, exact, loader):
         """loader: how many calls of a kind the dynamic loader makes, which is not under test."""
-        calls, errors, engine, self.promise = entry
-        self.calls, self.exact = calls, exact
-        self.error = chance.choice(errors.split())
+        calls, _, engine, _ = entry
+        self.calls, self.error, self.exact = calls, error, exact
         self.engine = engine or chance.choice(("uring", "epoll"))
         first = chance.choice((1, 2, 3, chance.randrange(1, 60)))
         # Without the last, once. An error in every single call for ever is no transient one.
@@ -176,12 +175,13 @@ def possible():
 def main():
     run = faults.Run(__doc__, 60)
     why = possible()
-    entries = [(entry, True) for entry in TRANSIENT] + [(entry, False) for entry in REFUSED]
+    entries = [(entry, error, exact) for table, exact in ((TRANSIENT, True), (REFUSED, False))
+               for entry in table for error in entry[1].split()]
     loader = loader_calls(run) if why is None else {}
     while why is None and run.time_left() > 0:
         run.chance.shuffle(entries)
-        for entry, exact in entries:
-            injection = Injection(run.chance, entry, exact, loader)
+        for entry, error, exact in entries:
+            injection = Injection(run.chance, entry, error, exact, loader)
             row = run.row(f"{entry[3]} errors of system calls",
                           f"strace {entry[0]}: {entry[1].replace(' ', ',')}")
             start = time.monotonic()
@@ -193,7 +193,7 @@ def main():
             run.count(row, done, wrong, f"{injection}, {runs.__name__}")
             if run.time_left() <= 0:
                 break
-    for entry, _ in entries:
+    for entry in TRANSIENT + REFUSED:
         key = f"{entry[3]} errors of system calls", f"strace {entry[0]}: {entry[1].replace(' ', ',')}"
         if why is not None:
             run.skip(*key, why)
