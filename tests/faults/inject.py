@@ -49,7 +49,6 @@ REFUSED = [
     ("openat", "EMFILE ENFILE ENOMEM EINTR", None, "16 18"),
     ("recvfrom,recvmsg", "ENOMEM ECONNRESET", None, "18"),
     ("sendto,sendmsg", "ENOMEM ENOBUFS EPIPE", None, "18"),
-    ("pidfd_open", "EMFILE ENOMEM", None, "16 18"),
 ]
 # A server waits until there are descriptors again; pica_accept, which some workloads call, tells its caller.
 SERVERS_ONLY = {("accept4", "EMFILE"), ("accept4", "ENFILE"), ("accept4", "ENOBUFS"), ("accept4", "ENOMEM")}
@@ -172,15 +171,23 @@ def possible():
     return None if tried.returncode == 0 else f"strace: {tried.stderr.strip()[-80:]}"
 
 
+def in_turn(chance):
+    """Every call with every error: each call once before any has its second error."""
+    rounds = []
+    for table, exact in ((TRANSIENT, True), (REFUSED, False)):
+        for entry in table:
+            errors = entry[1].split()
+            chance.shuffle(errors)
+            rounds += [(turn, chance.random(), entry, error, exact) for turn, error in enumerate(errors)]
+    return [fault[2:] for fault in sorted(rounds, key=lambda fault: fault[:2])]
+
+
 def main():
     run = faults.Run(__doc__, 60)
     why = possible()
-    entries = [(entry, error, exact) for table, exact in ((TRANSIENT, True), (REFUSED, False))
-               for entry in table for error in entry[1].split()]
     loader = loader_calls(run) if why is None else {}
     while why is None and run.time_left() > 0:
-        run.chance.shuffle(entries)
-        for entry, error, exact in entries:
+        for entry, error, exact in in_turn(run.chance):
             injection = Injection(run.chance, entry, error, exact, loader)
             row = run.row(f"{entry[3]} errors of system calls",
                           f"strace {entry[0]}: {entry[1].replace(' ', ',')}")

@@ -152,6 +152,11 @@ static int use_polls(void *arg) {
         w[i] = (struct watched){{-1, -1}, NULL, PICA_EVENT_INIT};
         PT_REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, w[i].fds) == 0);
         PT_REQUIRE(write(w[i].fds[1], "x", 1) == 1);
+        /* So high that the epoll engine needs a larger table for each. */
+        int high = fcntl(w[i].fds[0], F_DUPFD_CLOEXEC, 100 << i);
+        PT_REQUIRE(high >= 0);
+        close(w[i].fds[0]);
+        w[i].fds[0] = high;
     }
     w[0].remove = pica_remove_reader;
     w[1].remove = pica_remove_writer;
