@@ -74,16 +74,17 @@ def serve(run, count):
         wrong += [f"a timer fired {-min(late):.4f} s early"] if min(late) < 0 else []
         wrong += [f"a timer was {max(late):.2f} s late"] if max(late) > BOUND else []
         wrong += [f"an answer took {longest:.2f} s"] if longest > BOUND else []
-        faults.log(f"{count} hogs: timers late by {1e3 * max(late):.1f} ms at most, answers within {1e3 * longest:.1f} ms, "
-                   f"{dict(outcomes)}")
+        faults.log(f"{count} hogs: timers late by {1e3 * max(late):.1f} ms at most, "
+                   f"answers within {1e3 * longest:.1f} ms, {dict(outcomes)}")
         run.count(row, count, wrong + faults.settled(server, before), f"{count} hogs")
 
 
 def workloads(run, count):
     row = run.row("3 13 processor taken", "1 to 4 busy processes on one processor, workloads")
     with Hogs(count):
-        command = [str(run.build / "tests/pica-sim"), "--workload", run.chance.choice(("pool", "timers", "locks", "rpc")),
-                   "--real", run.chance.choice(("uring", "epoll"))]
+        command = [str(run.build / "tests/pica-sim"), "--workload",
+                   run.chance.choice(("pool", "timers", "locks", "rpc")), "--real",
+                   run.chance.choice(("uring", "epoll"))]
         ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=serving.LIMIT,
                              check=False, env=dict(os.environ, PICA_WORKERS=run.chance.choice("123")))
         run.count(row, count, [] if ran.returncode == 0 else [ran.stdout + ran.stderr], " ".join(command))

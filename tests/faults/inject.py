@@ -49,7 +49,6 @@ REFUSED = [
     ("openat", "EMFILE ENFILE ENOMEM EINTR", None, "16 18"),
     ("recvfrom,recvmsg", "ENOMEM ECONNRESET", None, "18"),
     ("sendto,sendmsg", "ENOMEM ENOBUFS EPIPE", None, "18"),
-    ("pidfd_open", "EMFILE ENOMEM", None, "16 18"),
 ]
 # A server waits until there are descriptors again; pica_accept, which some workloads call, tells its caller.
 SERVERS_ONLY = {("accept4", "EMFILE"), ("accept4", "ENFILE"), ("accept4", "ENOBUFS"), ("accept4", "ENOMEM")}
@@ -61,11 +60,10 @@ SERVERS = ("pica-echo-server", "pica-http-server")
 class Injection:
     """One call, one error, and when."""
 
-    def __init__(self, chance, entry, exact, loader):
+    def __init__(self, chance, entry, error, exact, loader):
         """loader: how many calls of a kind the dynamic loader makes, which is not under test."""
-        calls, errors, engine, self.promise = entry
-        self.calls, self.exact = calls, exact
-        self.error = chance.choice(errors.split())
+        calls, _, engine, _ = entry
+        self.calls, self.error, self.exact = calls, error, exact
         self.engine = engine or chance.choice(("uring", "epoll"))
         first = chance.choice((1, 2, 3, chance.randrange(1, 60)))
         # Without the last, once. An error in every single call for ever is no transient one.
@@ -173,15 +171,24 @@ def possible():
     return None if tried.returncode == 0 else f"strace: {tried.stderr.strip()[-80:]}"
 
 
+def in_turn(chance):
+    """Every call with every error: each call once before any has its second error."""
+    rounds = []
+    for table, exact in ((TRANSIENT, True), (REFUSED, False)):
+        for entry in table:
+            errors = entry[1].split()
+            chance.shuffle(errors)
+            rounds += [(turn, chance.random(), entry, error, exact) for turn, error in enumerate(errors)]
+    return [fault[2:] for fault in sorted(rounds, key=lambda fault: fault[:2])]
+
+
 def main():
     run = faults.Run(__doc__, 60)
     why = possible()
-    entries = [(entry, True) for entry in TRANSIENT] + [(entry, False) for entry in REFUSED]
     loader = loader_calls(run) if why is None else {}
     while why is None and run.time_left() > 0:
-        run.chance.shuffle(entries)
-        for entry, exact in entries:
-            injection = Injection(run.chance, entry, exact, loader)
+        for entry, error, exact in in_turn(run.chance):
+            injection = Injection(run.chance, entry, error, exact, loader)
             row = run.row(f"{entry[3]} errors of system calls",
                           f"strace {entry[0]}: {entry[1].replace(' ', ',')}")
             start = time.monotonic()
@@ -193,7 +200,7 @@ def main():
             run.count(row, done, wrong, f"{injection}, {runs.__name__}")
             if run.time_left() <= 0:
                 break
-    for entry, _ in entries:
+    for entry in TRANSIENT + REFUSED:
         key = f"{entry[3]} errors of system calls", f"strace {entry[0]}: {entry[1].replace(' ', ',')}"
         if why is not None:
             run.skip(*key, why)

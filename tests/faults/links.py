@@ -61,8 +61,8 @@ class Link:
 
     def hits(self):
         """Packets that the rule has struck so far."""
-        text = subprocess.run([*self.there, "nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
-        words = text.split()
+        listed = subprocess.run([*self.there, "nft", "list", "ruleset"], capture_output=True, text=True, check=True)
+        words = listed.stdout.split()
         return sum(int(words[i + 2]) for i in range(len(words) - 2) if words[i:i + 2] == ["counter", "packets"])
 
     def close(self):
@@ -119,7 +119,8 @@ def can_kill(link):
     """Whether this kernel destroys sockets for ss."""
     listener = socket.create_server((HERE, 0))
     with listener, socket.create_connection(listener.getsockname()) as sock:
-        subprocess.run(["ss", "-K", "-t", "dst", HERE], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        subprocess.run(["ss", "-K", "-t", "dst", HERE], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                       check=False)
         sock.settimeout(0.2)
         try:
             return sock.recv(1) == b""
@@ -196,10 +197,9 @@ def impossible(run):
         return "not on PATH: " + " ".join(missing)
     if INSIDE in os.environ:
         return None
-    tried = subprocess.run(["unshare", "-n", "sh", "-c", "ip link set lo up && nft 'table inet t { chain c { numgen random "
-                            "mod 100 < 5 counter drop; tcp dport 1 reject with tcp reset; }; }' && ip link add "
-                            "name v0 type veth peer name v1"], capture_output=True,
-                           text=True, check=False)
+    wanted = ("ip link set lo up && ip link add name v0 type veth peer name v1 && nft 'table inet t { chain c { "
+              "numgen random mod 100 < 5 counter drop; tcp dport 1 reject with tcp reset; }; }'")
+    tried = subprocess.run(["unshare", "-n", "sh", "-c", wanted], capture_output=True, text=True, check=False)
     if tried.returncode != 0:
         return f"no network namespaces with nftables here: {tried.stderr.strip()[:80]}"
     os.environ[INSIDE] = "1"

@@ -99,7 +99,8 @@ static long nth_search(const struct nth *s, bool rest, long fds, long threads) {
         PT_EQ(procfs_fds(), fds);
         PT_EQ(procfs_threads_left(NULL, threads), threads);
         if (pt_failures() != 0) {
-            fprintf(stderr, "%s: allocation %ld refused%s\n", s->name, n, rest ? ", and all later ones" : "");
+            fprintf(stderr, "%s: allocation %ld refused%s\n", s->name, n,
+                    rest ? ", and all later ones" : "");
         }
     }
     return total;
@@ -133,12 +134,12 @@ static void nth_case(const struct nth *s) {
     (void)fflush(stdout);
 }
 
-#define NTH__CASE(name_, calls_, plain_, ...)                                       \
-    static int nth_body_##name_(void *arg);                                         \
-    PT_TEST_TIMEOUT(name_, 120) {                                                   \
+#define NTH__CASE(name_, calls_, plain_, ...)                                          \
+    static int nth_body_##name_(void *arg);                                            \
+    PT_TEST_TIMEOUT(name_, 120) {                                                      \
         static const struct nth s = {calls_, nth_body_##name_, plain_, {__VA_ARGS__}}; \
-        nth_case(&s);                                                               \
-    }                                                                               \
+        nth_case(&s);                                                                  \
+    }                                                                                  \
     static int nth_body_##name_(void *arg __attribute__((unused)))
 #define NTH(name, calls, ...) NTH__CASE(name, #name, false, __VA_ARGS__)
 #define NTH_PLAIN(name, calls, ...) NTH__CASE(name, #name, true, __VA_ARGS__)

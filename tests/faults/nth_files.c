@@ -23,9 +23,10 @@ static int use_file(pica_file *file) {
     return rc;
 }
 
-NTH(files, "pica_file_open pica_file_open_beneath pica_file_read pica_file_write pica_file_pread pica_file_pwrite "
-           "pica_file_preadv pica_file_pwritev pica_file_seek pica_file_fsync pica_file_truncate pica_file_stat "
-           "pica_stat pica_lstat pica_file_close",
+NTH(files,
+    "pica_file_open pica_file_open_beneath pica_file_read pica_file_write pica_file_pread pica_file_pwrite "
+    "pica_file_preadv pica_file_pwritev pica_file_seek pica_file_fsync pica_file_truncate pica_file_stat "
+    "pica_stat pica_lstat pica_file_close",
     -EAGAIN) {
     struct tree t;
     struct stat st;
@@ -151,6 +152,11 @@ static int use_polls(void *arg) {
         w[i] = (struct watched){{-1, -1}, NULL, PICA_EVENT_INIT};
         PT_REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, w[i].fds) == 0);
         PT_REQUIRE(write(w[i].fds[1], "x", 1) == 1);
+        /* So high that the epoll engine needs a larger table for each. */
+        int high = fcntl(w[i].fds[0], F_DUPFD_CLOEXEC, 100 << i);
+        PT_REQUIRE(high >= 0);
+        close(w[i].fds[0]);
+        w[i].fds[0] = high;
     }
     w[0].remove = pica_remove_reader;
     w[1].remove = pica_remove_writer;
@@ -172,7 +178,8 @@ static int use_polls(void *arg) {
     return rc;
 }
 
-NTH(polls, "pica_poll pica_add_reader pica_add_writer pica_loop_add_reader pica_loop_add_writer", PICA_ETIMEDOUT) {
+NTH(polls, "pica_poll pica_add_reader pica_add_writer pica_loop_add_reader pica_loop_add_writer",
+    PICA_ETIMEDOUT) {
     struct pica_task_options options = PICA_TASK_OPTIONS_INIT;
     pica_task *task = NULL;
     options.pinned = 1;
@@ -197,7 +204,8 @@ static int talk_to(pica_process *p) {
     return rc < 0 ? rc : waited;
 }
 
-NTH(processes, "pica_create_subprocess_exec pica_create_subprocess_shell pica_process_communicate pica_process_wait",
+NTH(processes,
+    "pica_create_subprocess_exec pica_create_subprocess_shell pica_process_communicate pica_process_wait",
     -EPIPE, -ECONNRESET) {
     struct pica_process_options options = PICA_PROCESS_OPTIONS_INIT;
     pica_process *p = NULL, *q = NULL;

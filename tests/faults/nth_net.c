@@ -33,7 +33,7 @@ static int echo(pica_reader *reader, pica_writer *writer, void *arg) {
 
 /* In the scope of a time-out: a line, bytes, and the end. */
 static int talk(pica_reader *reader, pica_writer *writer) {
-    struct iovec parts[] = {{(void *)(uintptr_t)"some ", 5}, {(void *)(uintptr_t)"text\n", 5}};
+    struct iovec parts[] = {{(void *)(uintptr_t) "some ", 5}, {(void *)(uintptr_t) "text\n", 5}};
     const char *line = NULL;
     char bytes[64];
     pica_writer_cork(writer);
@@ -92,8 +92,9 @@ static int serve_one(int rc, pica_server *server) {
     return end_server(rc, server);
 }
 
-NTH(servers, "pica_start_server pica_open_connection pica_writer_write pica_writer_writelines pica_reader_readline "
-             "pica_reader_readuntil pica_reader_peek pica_writer_uncork",
+NTH(servers,
+    "pica_start_server pica_open_connection pica_writer_write pica_writer_writelines pica_reader_readline "
+    "pica_reader_readuntil pica_reader_peek pica_writer_uncork",
     LOST) {
     pica_server *server = NULL;
     int rc = pica_start_server(&server, "127.0.0.1", 0, echo, NULL, NULL);
@@ -308,8 +309,10 @@ NTH(names, "pica_getaddrinfo pica_connect_host pica_connect_any", LOST, PICA_EAI
 
 /* --- datagrams --- */
 
-NTH(datagrams, "pica_datagram_open pica_datagram_recv_many pica_datagram_send_many pica_datagram_recv "
-               "pica_datagram_send", 0) {
+NTH(datagrams,
+    "pica_datagram_open pica_datagram_recv_many pica_datagram_send_many pica_datagram_recv "
+    "pica_datagram_send",
+    0) {
     enum { BATCH = 80 };
     static char bytes[BATCH][8];
     struct pica_datagram batch[BATCH];

@@ -15,6 +15,7 @@ import proxy
 from faults import serving
 
 IDLE = 0.5
+BEGINNINGS = (b"", b"G", b"GET / HTTP/1.1\r\nHost", b"POST /echo HTTP/1.1\r\nContent-Length: 9\r\n\r\nx")
 ECHO, HTTP = "pica-echo-server", "pica-http-server"
 
 
@@ -30,7 +31,8 @@ def through_proxy(run, name):
     with server_of(run, name) as server:
         before = server.descriptors()
         with proxy.Proxy(server.address, run.chance.random()) as bad:
-            flows = [faults.FLOWS[name](run.chance, run.chance.choice((100, 3000, 4000 if run.short else 20000))) for _ in range(12 if run.short else 24)]
+            count, most = (12, 4000) if run.short else (24, 20000)
+            flows = [faults.FLOWS[name](run.chance, run.chance.choice((100, 3000, most))) for _ in range(count)]
             outcomes = faults.converse(bad.address, flows)
             faults.log(f"{name}: {bad.connections} through the proxy, {bad.cuts} cut: {dict(outcomes)}")
             wrong = faults.wrongs(outcomes, (faults.DONE, faults.LOST))
@@ -74,7 +76,7 @@ def silent(run):
         start = time.monotonic()
         socks = server.connect_all(32)
         for i, sock in enumerate(socks):
-            sock.sendall((b"", b"G", b"GET / HTTP/1.1\r\nHost", b"POST /echo HTTP/1.1\r\nContent-Length: 9\r\n\r\nx")[i % 4])
+            sock.sendall(BEGINNINGS[i % len(BEGINNINGS)])
         begun = time.monotonic()
         outcomes = faults.converse(server.address, [faults.http_flow(run.chance, 1000) for _ in range(8)])
         early = 0

@@ -4,8 +4,9 @@
 The signal comes between the start of the process and long after it began to listen, with clients that connect, ask,
 pipeline, send a body slowly or only begin a request at that moment. Before the server has its handler the signal may
 end it. From "listening" on it must end with status 0, within --grace and the time for last answers; and each client
-must have got a whole number of answers, each right: what was begun is completed. Where no client lags, with a request that
-it does not complete, the end must not take until --grace is over. Half of the servers work on epoll.
+must have got a whole number of answers, each right: what was begun is completed, and what had been asked is answered.
+Where no client lags, with a request that it does not complete, the end must not take until --grace is over. Half of
+the servers work on epoll.
 """
 
 import re
@@ -77,7 +78,7 @@ class Asker:
             self.request = self.next_request() if self.asked > 1 else self.request
 
     def note_signal(self):
-        """What is sent by now is in flight, and to be answered. (Of a pipeline the first is, and is told to be the last.)"""
+        """What is sent by now is in flight, and to be answered. (Of a pipeline the first is, as the last.)"""
         if self.kind in ("one", "body"):
             self.owed = self.asked - (1 if self.request and self.asked > 0 else 0)
 
