@@ -14,7 +14,7 @@
 
 /* One turn is 64 steps; what is new waits for the next turn, and then for what is queued. Of the tasks woken last
  * three may overtake each that is queued. */
-enum { TURN = 64, PER_QUEUED = 4, BUSY = 12, BOUND = 2 * TURN + PER_QUEUED * (BUSY + 4), ROUNDS = 300 };
+enum { TURN = 64, PER_QUEUED = 4, BUSY = 12, BOUND = 2 * TURN + PER_QUEUED * (BUSY + 4), ROUNDS = 100 };
 
 /* All of this is touched by one worker alone; atomic, as tasks are threads to a sanitizer. */
 static atomic_ulong steps; /* of those that keep the worker busy */
@@ -88,8 +88,10 @@ static int creates(void *arg) {
 
 static pica_event event;
 static int fd;
+static atomic_bool waiting; /* or about to */
 
 static int waits_for_event(void *arg) {
+    atomic_store(&waiting, true);
     PT_EQ(pica_event_wait(&event), 0);
     came(arg);
     return 0;
@@ -97,6 +99,7 @@ static int waits_for_event(void *arg) {
 
 static int waits_for_descriptor(void *arg) {
     uint64_t value;
+    atomic_store(&waiting, true);
     PT_CHECK(pica_poll(fd, POLLIN) > 0);
     came(arg);
     PT_EQ(read(fd, &value, sizeof value), sizeof value);
@@ -113,9 +116,10 @@ static void until(const struct probe *p, unsigned rounds) {
 }
 
 static void begin_waiting(pica_fn fn, struct probe *p) {
+    atomic_store(&waiting, false);
     PT_EQ(pica_create_task(NULL, fn, p), 0);
-    for (int i = 0; i < BOUND; i++) {
-        PT_EQ(pica_yield(), 0); /* by now it waits */
+    while (!atomic_load(&waiting)) {
+        PT_EQ(pica_yield(), 0);
     }
 }
 

@@ -390,7 +390,12 @@ void pica__socket_gone""")],
      [("            pica__lock_none(\"a callback\");\n            call->fn(call);\n",
        "            pica__lock(&worker->loop->timers.lock);\n            pica__lock_none(\"a callback\");\n"
        "            call->fn(call);\n            pica__unlock(&worker->loop->timers.lock);\n")],
-     "Go (three deadlocks when locks got ranks)", ["idle"]),
+     "", ["idle"]),
+    ("two locks are taken in both orders", "runtime/idle.c",
+     [("        chosen = !worker->idle_listed;\n",
+       "        pica__lock(&worker->rt->starved.lock);\n        pica__unlock(&worker->rt->starved.lock);\n"
+       "        chosen = !worker->idle_listed;\n")],
+     "Go (three deadlocks were found when locks got ranks)", ["stacks"]),
     # --- what only a run of the library shows ---
     ("tasks that wake each other keep all others from running", "runtime/ready.c",
      [("    if (worker->lifo_streak < LIFO_STREAK && (task", "    if (worker->lifo_streak + LIFO_STREAK != 0 && (task")],

@@ -136,6 +136,15 @@ static void setup_shared_from_two(void) {
     ex_thread("outsider 2", outsider, two, false);
 }
 
+/* Three workers, and two tasks that need each other: who is woken for the first is a searcher, so that nobody is woken
+ * for the second; whoever ends the search must find or wake the third. */
+static void setup_three(void) {
+    (void)ex_workers(3);
+    one = ex_work("one", until_other_began, &two, false);
+    two = ex_work("two", until_other_began, &one, false);
+    ex_thread("outsider", outsider_two, NULL, false);
+}
+
 /* --- work behind a busy worker --- */
 
 /* What was written before a task was made runnable is seen by it. */
@@ -239,6 +248,8 @@ const struct ex_scenario ex_scenarios[] = {
      {2, 0}, {1, 1}, {1, 1}, NULL},
     {"idle.shared_from_two", "the same, from two threads", setup_shared_from_two, ex_check_asleep, NULL,
      {1, 0}, {1, 1}, {1, 1}, NULL},
+    {"idle.three", "two tasks that need each other, three workers", setup_three, ex_check_asleep, NULL,
+     {1, 0}, {0, 1}, {0, 1}, NULL},
     {"idle.spawn", "two tasks created by one that computes on", setup_spawn, finish_ran, idle_time,
      {1, 0}, {1, 1}, {1, 1}, NULL},
     {"idle.stuck", "a task woken by one that computes on", setup_stuck, finish_ran, idle_time,

@@ -223,6 +223,35 @@ static void setup_call_two(void) {
     ex_thread("caller", caller, NULL, false);
 }
 
+/* --- a thread cancels its call while the loop comes to it --- */
+
+static void writes_data(void *arg) {
+    (void)arg;
+    s->calls++;
+}
+
+static void handle_canceller(void *arg) {
+    (void)arg;
+    pica_handle *handle;
+    hear(&runs);
+    pica_loop *loop = pica_runtime_loop(s->rt, 0);
+    EX_CHECK(pica_call_soon_threadsafe(loop, writes_data, NULL, &handle) == 0);
+    s->result[1] = pica_handle_cancel(handle);
+    pica_handle_unref(handle);
+    EX_CHECK(s->result[1] != 0 || s->calls == 1); /* it has run: what it did is seen */
+    EX_CHECK(pica_call_soon_threadsafe(loop, completes, NULL, NULL) == 0);
+}
+
+static void setup_handle(void) {
+    begin_main(1, 1, &awaits_future_fn);
+    ex_thread("canceller", handle_canceller, NULL, false);
+}
+
+static void finish_handle(void) {
+    EX_CHECK(s->calls == (s->result[1] == 1 ? 0 : 1));
+    finish_future();
+}
+
 /* --- a thread runs a coroutine, which lets the runtime end, and keeps its handle beyond --- */
 
 static int completes_task(void *arg) {
@@ -297,8 +326,10 @@ const struct ex_scenario ex_scenarios[] = {
      NULL, {1, 0}, {1, 1}, {1, 1}, NULL},
     {"life.call_two", "the same with two workers", setup_call_two, finish_future, NULL, {0, 0},
      {0, 0}, {0, 0}, NULL},
+    {"life.handle", "a thread's call is cancelled while the loop comes to it", setup_handle,
+     finish_handle, NULL, {1, 0}, {1, 1}, {1, 0}, NULL},
     {"life.coroutine", "a thread's coroutine lets the runtime end; its handle outlives that",
-     setup_coroutine, finish_coroutine, NULL, {1, 0}, {0, 1}, {0, 1}, NULL},
+     setup_coroutine, finish_coroutine, NULL, {1, 0}, {0, 1}, {1, 0}, NULL},
     {"life.reference", "a task is cancelled and let go of while the runtime ends", setup_reference,
      finish_reference, NULL, {1, 0}, {0, 1}, {0, 1}, NULL},
 };
