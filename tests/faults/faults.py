@@ -21,6 +21,8 @@ sys.path.insert(0, str(HERE.parent / "scale"))
 import serving  # noqa: E402  (its folder is known only now)
 
 DONE, LOST, HUNG, WRONG = "done", "lost", "hung", "wrong"
+# Workloads whose tasks do not wait for others that may have got no stack: they end, whatever is refused.
+INDEPENDENT = "startstop", "files"
 PATIENCE = 20.0  # seconds after which a client that gets nothing hangs
 
 

@@ -108,7 +108,9 @@ def judge(injection, code, errors):
 def run_workloads(run, injection):
     """All workloads, or one of them."""
     command = [*injection.prefix(), str(run.build / "tests/pica-sim")]
-    if run.chance.random() < 0.8:
+    if injection.calls in WORKLOADS_ONLY:
+        command += ["--workload", run.chance.choice(faults.INDEPENDENT)]
+    elif run.chance.random() < 0.8:
         names = "chat echo files locks pool proxy rpc startstop timers".split()
         command += ["--workload", run.chance.choice(names)]
     command += ["--real", injection.engine]

@@ -100,10 +100,10 @@ def confined(run, promise, text, values, environment=None):
 
 def address_space(run):
     """By the workloads: jemalloc, which the examples are linked with, ends by a signal if there is too little."""
-    row = run.row("17 no address space", "RLIMIT_AS 2 to 512 MiB, all workloads")
+    row = run.row("17 no address space", "RLIMIT_AS 2 to 512 MiB, workloads")
     for size in (8, 24, 64, 512) if run.short else (2, 4, 6, 8, 10, 12, 16, 20, 24, 28, 32, 48, 64, 128, 256, 512):
         command = ["prlimit", f"--as={size << 20}", str(run.build / "tests/pica-sim"), "--workload",
-                   run.chance.choice(("startstop", "pool", "files")), "--real", run.chance.choice(("uring", "epoll"))]
+                   run.chance.choice(faults.INDEPENDENT), "--real", run.chance.choice(("uring", "epoll"))]
         ran = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                              text=True, timeout=serving.LIMIT, check=False)
         clear = faults.ended_clearly(ran.returncode, ran.stdout)
