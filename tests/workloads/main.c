@@ -72,17 +72,25 @@ static int nothing(void *arg) {
     return 0;
 }
 
-static void quiet(void *ctx, int level, const char *text) {
+static bool probing;
+
+/* A log hook stays set: what is silent about an engine that is missing must tell of what happens later. */
+static void tell_unless_probing(void *ctx, int level, const char *text) {
     (void)ctx;
     (void)level;
-    (void)text;
+    if (!probing) {
+        fprintf(stderr, "pica: %s\n", text);
+    }
 }
 
 static bool has_engine(const char *engine) {
     (void)setenv("PICA_ENGINE", engine, 1);
     struct pica_runtime_options options = PICA_RUNTIME_OPTIONS_INIT;
-    options.log = quiet;
-    return pica_run_opts(nothing, NULL, &options) == 0;
+    options.log = tell_unless_probing;
+    probing = true;
+    int rc = pica_run_opts(nothing, NULL, &options);
+    probing = false;
+    return rc == 0;
 }
 
 /* --- the simulator --- */
