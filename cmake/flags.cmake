@@ -44,6 +44,10 @@ function(pica_common_flags target)
     if(PICA_HAVE_STACK_CLASH)
         target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:C,CXX>:-fstack-clash-protection>)
     endif()
+    if(PICA_FUZZ) # counts what is reached; the programs of tests/fuzz bring who asks for it
+        target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=fuzzer-no-link>)
+        target_link_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
+    endif()
     if(PICA_SANITIZE)
         target_compile_options(${target} PRIVATE
             -fsanitize=${PICA_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
@@ -68,6 +72,9 @@ function(pica_library_flags target)
     # Messages name files from the root of the tree, wherever it was built.
     target_compile_options(${target} PRIVATE -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=)
     set_target_properties(${target} PROPERTIES C_VISIBILITY_PRESET hidden)
+    if(PICA_FUZZ) # following each comparison halves the speed of a simulation, and no input meets constants in there
+        target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:C>:-fno-sanitize-coverage=trace-cmp>)
+    endif()
     if(PICA_HAVE_CF_PROTECTION AND NOT PICA_SANITIZE)
         target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:C>:-fcf-protection=full>)
     endif()

@@ -9,6 +9,7 @@ file(GLOB pica_sources CONFIGURE_DEPENDS RELATIVE "${PROJECT_SOURCE_DIR}"
      "${PROJECT_SOURCE_DIR}/runtime/*.c"
      "${PROJECT_SOURCE_DIR}/sync/*.c"
      "${PROJECT_SOURCE_DIR}/io/*.c")
+pica_planted(pica_sources)
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$")
     set(pica_arch x86_64)

@@ -29,6 +29,13 @@ static void unlink_stale(int fd, const struct sockaddr_un *un, unsigned length) 
     (void)pica__sys_close(probe);
 }
 
+void pica__unbind(const pica_address *address) {
+    const struct sockaddr_un *un = (const struct sockaddr_un *)&address->storage;
+    if (un->sun_family == AF_UNIX && un->sun_path[0] != 0) {
+        (void)pica__sys_unlink(un->sun_path);
+    }
+}
+
 int pica__bind(int fd, const pica_address *address) {
     const struct sockaddr *sa = (const struct sockaddr *)&address->storage;
     int rc = pica__sys_bind(fd, sa, address->length);

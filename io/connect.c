@@ -48,8 +48,7 @@ static bool is_any6(const pica_address *address) {
     return IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr);
 }
 
-static int listen_on(int fd, const pica_address *address, const struct pica_listen_options *options,
-                     unsigned flags) {
+static int bind_to(int fd, const pica_address *address, unsigned flags) {
     int family = address->storage.ss_family;
     int rc = 0;
     if (family != AF_UNIX) {
@@ -61,11 +60,15 @@ static int listen_on(int fd, const pica_address *address, const struct pica_list
     if (rc == 0 && family == AF_INET6 && is_any6(address)) { /* whatever the system's default */
         rc = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, (flags & PICA__LISTEN_ONLY_IPV6) != 0);
     }
-    if (rc == 0) {
-        rc = pica__bind(fd, address);
-    }
+    return rc == 0 ? pica__bind(fd, address) : rc;
+}
+
+/* What is left to do when it is bound; the backlog is made last. */
+static int listen_bound(int fd, const pica_address *address, const struct pica_listen_options *options,
+                        unsigned flags) {
     const struct sockaddr_un *un = (const struct sockaddr_un *)&address->storage;
-    if (rc == 0 && family == AF_UNIX && options->unix_mode != 0 && un->sun_path[0] != 0) {
+    int rc = 0;
+    if (un->sun_family == AF_UNIX && options->unix_mode != 0 && un->sun_path[0] != 0) {
         rc = pica__sys_chmod(un->sun_path, options->unix_mode);
     }
     if (rc == 0 && (flags & PICA__LISTEN_REUSE_PORT_LATER) != 0) {
@@ -73,6 +76,9 @@ static int listen_on(int fd, const pica_address *address, const struct pica_list
     }
     if (rc == 0) {
         rc = pica__sys_listen(fd, options->backlog != 0 ? options->backlog : 1024);
+    }
+    if (rc < 0) {
+        pica__unbind(address);
     }
     return rc;
 }
@@ -87,7 +93,8 @@ int pica__listener_bind(const pica_address *address, const struct pica_listen_op
         return -EINVAL;
     }
     int fd = pica__socket_open(address, true);
-    int rc = fd < 0 ? fd : listen_on(fd, address, options, flags);
+    int rc = fd < 0 ? fd : bind_to(fd, address, flags);
+    rc = rc < 0 ? rc : listen_bound(fd, address, options, flags);
     if (rc < 0 && fd >= 0) {
         (void)pica__sys_close(fd);
     }
@@ -103,6 +110,7 @@ int pica_listen(pica_socket **out, const pica_address *address,
     int fd = pica__listener_bind(address, options, 0);
     int rc = fd < 0 ? fd : pica__socket_adopt(out, fd, loop);
     if (rc < 0 && fd >= 0) {
+        pica__unbind(address);
         (void)pica__sys_close(fd);
     }
     return rc;

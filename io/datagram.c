@@ -79,6 +79,9 @@ static int prepare(int fd, const pica_address *local, const pica_address *remote
     }
     if (rc == 0 && remote != NULL) {
         rc = pica__sys_connect(fd, (const struct sockaddr *)&remote->storage, remote->length);
+        if (rc < 0 && local != NULL) {
+            pica__unbind(local);
+        }
     }
     return rc;
 }
@@ -131,6 +134,9 @@ int pica_datagram_open(pica_datagram_endpoint **out, const pica_address *local,
     int rc = prepare(fd, local, remote, options);
     if (rc == 0) {
         rc = adopt(out, fd, family, options->loop != NULL ? options->loop : loop);
+        if (rc < 0 && local != NULL) {
+            pica__unbind(local);
+        }
     }
     if (rc < 0) {
         (void)pica__sys_close(fd);

@@ -24,6 +24,7 @@
 #include "io/process_spawn.h"
 #include "io/socket.h"
 #include "runtime/base/alloc.h"
+#include "runtime/base/clock.h"
 #include "runtime/base/log.h"
 #include "runtime/base/sys.h"
 #include "runtime/base/sys_process.h"
@@ -34,6 +35,8 @@
 
 /* What nobody can know: as asyncio. */
 enum { CODE_LOST = 255 };
+/* Between two tries to watch a child when there is no memory for it. */
+#define PAUSE_NS INT64_C(5000000)
 
 static void process_unref(pica_process *p) {
     if (atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) == 1) {
@@ -84,21 +87,37 @@ static void queue(pica_process *p) {
     pica__call_soon(p->home, &p->arm);
 }
 
+static void pause_over(pica__timer *timer) {
+    queue(PICA__CONTAINER_OF(timer, pica_process, pause));
+}
+
+/* It cannot be watched now. */
+static void pause_watch(pica_process *p) {
+    if (pica__timer_arm(p->home, &p->pause, pica__now() + PAUSE_NS) < 0) {
+        queue(p); /* not even memory for a timer: again in the next turn */
+    }
+}
+
 static void arm(pica__call *call) {
     pica_process *p = PICA__CONTAINER_OF(call, pica_process, arm);
     p->queued = false;
-    if (p->closing) {
-        (void)watch_ends(p);
-    } else if (pica__engine_submit(p->home->engine, &p->op) < 0) {
-        queue(p); /* no memory: again in the next turn */
+    if (!p->closing && pica__engine_submit(p->home->engine, &p->op) == 0) {
+        return;
+    }
+    if (!watch_ends(p)) { /* it may have ended unwatched */
+        pause_watch(p);
     }
 }
 
 static void complete(pica__op *op, int result, bool more) {
     pica_process *p = PICA__CONTAINER_OF(op, pica_process, op);
-    (void)result;
     (void)more;
-    if (!watch_ends(p)) {
+    if (watch_ends(p)) {
+        return;
+    }
+    if (result < 0) {
+        pause_watch(p);
+    } else {
         queue(p);
     }
 }
@@ -110,7 +129,9 @@ static void closer_pin(pica__closer *closer) {
 static void closer_close(pica__closer *closer) {
     pica_process *p = PICA__CONTAINER_OF(closer, pica_process, closer);
     p->closing = true;
-    if (!p->queued) {
+    if (pica__timer_cancel(&p->pause)) {
+        queue(p);
+    } else if (!p->queued) {
         pica__engine_cancel(p->home->engine, &p->op);
     }
 }
@@ -266,6 +287,7 @@ static pica_process *process_new(pica_loop *home, const struct pica_process_opti
     p->closer.pin = closer_pin;
     p->closer.close = closer_close;
     pica__call_init(&p->arm, arm);
+    pica__timer_init(&p->pause, pause_over);
     return p;
 }
 

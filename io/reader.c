@@ -304,8 +304,9 @@ static ssize_t receive_first(struct pica_reader *reader, pica_socket *socket) {
         reader->capacity = BUFFER_MIN;
     }
     reader->begin = reader->end = 0;
-    ssize_t n = pica__socket_recv_begun(socket, reader->buffer, reader->capacity);
-    reader->bulk = n == (ssize_t)reader->capacity;
+    size_t room = reader->capacity < PICA__SOCKET_TURN ? reader->capacity : PICA__SOCKET_TURN;
+    ssize_t n = pica__socket_recv_begun(socket, reader->buffer, room);
+    reader->bulk = n == (ssize_t)room;
     reader->end = n > 0 ? (size_t)n : 0;
     return n;
 }

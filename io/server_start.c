@@ -23,6 +23,7 @@
 #include <pica/error.h>
 #include <pica/runtime.h>
 
+#include "io/bind.h"
 #include "io/names.h"
 #include "io/operation.h"
 #include "runtime/base/alloc.h"
@@ -113,6 +114,7 @@ static void close_doors(pica_server *server) {
             pica_socket_close(door->listener);
         }
         if (door->fd >= 0) {
+            pica__unbind(&server->addresses[0]); /* with a file it is the only one */
             (void)pica__sys_close(door->fd);
         }
     }

@@ -270,14 +270,15 @@ static void closer_close(pica__closer *closer) {
 void pica__socket_own(pica_socket *socket, void *owner, void (*pin)(pica__closer *closer),
                       void (*close)(pica__closer *closer)) {
     pica__lock(&socket->home->closers.lock);
-    socket->owner = owner;
+    atomic_store_explicit(&socket->owner, owner, memory_order_relaxed);
     socket->closer.pin = pin;
     socket->closer.close = close;
     pica__unlock(&socket->home->closers.lock);
 }
 
 void *pica__socket_owner(pica__closer *closer) {
-    return PICA__CONTAINER_OF(closer, pica_socket, closer)->owner;
+    return atomic_load_explicit(&PICA__CONTAINER_OF(closer, pica_socket, closer)->owner,
+                                memory_order_relaxed);
 }
 
 void pica__socket_disown(pica_socket *socket) {

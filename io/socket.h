@@ -88,22 +88,25 @@ struct pica_socket {
      * it said for what, and by home_call before it looks: so it sees, or is sent again. */
     _Atomic bool posted;
     bool close_done;         /* home loop only */
-    uint8_t tail;            /* constant: the size of what lies behind the socket, in cache lines */
-    pica_loop *home;
+    /* The stream over it, or NULL. Stored under the lock of the loop's closers (relaxed), loaded under it, and by
+     * events (relaxed), which only have its lines fetched. */
+    void *_Atomic owner;
+    const pica_task *rd_task; /* rd locked: whose rd.waiter is, or was */
     pica__socket_side rd;
     pica__socket_side wr;
     pica__op rd_op;          /* the sides' polls; home loop only */
     pica__op wr_op;
+    pica_loop *home;
     pica__call home_call;    /* arms and closes on the home loop */
     pica__closer closer;
     struct {
         pica__call call;
         pica_callback fn;
         void *arg;
-        bool wanted;         /* wr locked: registered, and not scheduled yet */
     } writable;              /* the background callback of pica__socket_on_writable */
+    bool writable_wanted;    /* wr locked: it is registered, and not scheduled yet */
+    uint8_t tail;            /* constant: the size of what lies behind the socket, in cache lines */
     struct pica__listener *listener; /* home loop only: multishot accept, listener.c */
-    void *owner;             /* the stream over it, or NULL; under the lock of the loop's closers */
 };
 
 /* Rounded up to whole lines, so that allocators with classes of sizes begin it on one. */

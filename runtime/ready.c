@@ -88,16 +88,6 @@ static bool push_elsewhere(pica__worker *worker, pica_task *task) {
     return true;
 }
 
-/* Asks for the lines that a task touches when it resumes, well before it does: they lie around its wait. With 1024
- * connections that is 2 % of an echo request; a hint, so what is not there does no harm. */
-static inline void stack_prefetch(const pica_task *task) {
-    const char *wait = (const char *)task->wait;
-    __builtin_prefetch(task->fiber, 1);
-    for (int i = -3; i <= 2; i++) {
-        __builtin_prefetch(wait + i * PICA__CACHELINE, 1);
-    }
-}
-
 static void ready_here(pica__worker *worker, pica_task *task) {
     if (PICA__UNLIKELY(worker->debug_migrate) && push_elsewhere(worker, task)) {
         return;
@@ -105,7 +95,7 @@ static void ready_here(pica__worker *worker, pica_task *task) {
     if (worker->current == NULL) {
         /* From a completion, a timer or a callback: the loop runs it right after this turn's I/O. Who
          * else is woken is decided once for the batch. */
-        stack_prefetch(task);
+        __builtin_prefetch(task->fiber, 1);
         deque_push(worker, (uintptr_t)task);
         worker->ready_pushed++;
         return;

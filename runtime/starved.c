@@ -3,8 +3,8 @@
  * They wait in rt->starved, the oldest first. Whoever has nothing better to do, and gets a stack,
  * starts the oldest; a worker that is about to park looks once more, so that a stack that lies idle
  * and a task that wants one do not miss each other:
- *     task:   into the list; its worker looks on, and parks at last: fence, tries for a stack
- *     stack:  into the pool; fence; list not empty: wakes a worker, which tries
+ *     task:   into the list; its worker looks on, and parks at last: tries for a stack, under the pool's lock
+ *     stack:  into the pool, under its lock; list not empty: wakes a worker, which tries
  * So that no stacks lie with workers that sleep, these keep none while there is a limit.
  *
  * When nothing can ever free a stack, the oldest fails. That is known when all workers are quiet:
@@ -124,9 +124,11 @@ void pica__starved_release(pica__worker *worker) {
 
 void pica__runtime_stack_freed(pica_runtime *rt) {
     if (PICA__LIKELY(rt->config.max_stacks == 0 && !any_starved(rt))) {
-        return; /* without a limit a stack is missed only when memory ended: no need for the fence */
+        return; /* without a limit a stack is missed only when memory ended, and then all look again */
     }
-    atomic_thread_fence(memory_order_seq_cst);
+    /* No fence: the stack went back under the pool's lock, and who misses one looks into the pool, after it has entered
+     * the list, under the same lock. Either it found this one, or what it entered is seen here. (A stack that went
+     * into this worker's cache is for nobody else, until the worker gives it back and looks itself: it parks.) */
     if (any_starved(rt)) {
         pica__idle_notify(rt);
     }

@@ -249,6 +249,7 @@ static void task_finish(pica_task *task, int code) {
     pica_error *error = task->error;
     task->value = NULL;
     task->error = NULL;
+    pica__lock_none("a destructor");
     if (code < 0 && value != NULL) {
         if (destroy != NULL) {
             destroy(value);
@@ -287,6 +288,7 @@ PICA__NO_TSAN __attribute__((noinline)) void pica__task_execute(pica_task *task)
     pica__task_serial_begin(task);
     int code = PICA_ECANCELED;
     if (!pica__cancel_take(task)) {
+        pica__lock_none("a task");
         code = pica__barrier_call(task->fn, task->arg);
         pica__fp_check("ended");
     }

@@ -75,6 +75,11 @@ struct pica_task {
  * needs (word to fiber) then lies in one. */
 #define PICA__TASK_SIZE ((sizeof(struct pica_task) + PICA__CACHELINE - 1) / PICA__CACHELINE * PICA__CACHELINE)
 
+/* Asks for the line that a resumption needs. */
+static inline void pica__task_prefetch(const pica_task *task) {
+    __builtin_prefetch((const char *)task + offsetof(struct pica_task, word), 1);
+}
+
 static inline uint32_t pica__task_state(uint32_t word) {
     return word & PICA__TASK_STATE;
 }

@@ -117,6 +117,7 @@ static void run_work(pica__worker *worker, pica__work *work) {
             pica__call *call = PICA__CONTAINER_OF(work, pica__call, work);
             pica__count(&worker->stats.callbacks, 1);
             pica__tsan_get(worker->loop); /* see pica__task_serial_begin */
+            pica__lock_none("a callback");
             call->fn(call);
             pica__tsan_give(worker->loop);
             break;
@@ -374,16 +375,20 @@ static enum duty begin_duty(pica__worker *worker) {
     return take_duty(&idle->watched) ? WATCH : take_duty(&idle->guarded) ? GUARD : NO_DUTY;
 }
 
-/* busy: there is something to run, which may be long, so that somebody must look after us. */
-static void end_duty(pica__worker *worker, enum duty duty, bool busy) {
+/* By one that has something to run, which may be long: somebody must look after it. */
+static void call_watcher(pica__worker *worker) {
     pica__idle *idle = &worker->rt->idle;
-    if (duty != NO_DUTY) {
-        atomic_store_explicit(duty == WATCH ? &idle->watched : &idle->guarded, 0, memory_order_seq_cst);
-    }
-    if (busy && worker->rt->workers > 1 && !worker->fifo &&
+    if (worker->rt->workers > 1 && !worker->fifo &&
         atomic_load_explicit(&idle->watched, memory_order_seq_cst) == 0 &&
         atomic_load_explicit(&idle->guarded, memory_order_seq_cst) == 0) {
         pica__idle_notify(worker->rt);
+    }
+}
+
+static void end_duty(pica__worker *worker, enum duty duty) {
+    pica__idle *idle = &worker->rt->idle;
+    if (duty != NO_DUTY) {
+        atomic_store_explicit(duty == WATCH ? &idle->watched : &idle->guarded, 0, memory_order_seq_cst);
     }
 }
 
@@ -448,12 +453,16 @@ static void park(pica__worker *worker) {
         worker->searching = true;
     }
     /* Off the list of sleepers by now: others are woken. */
-    end_duty(worker, duty, delivered > 0 || (deadline == timer && timer != INT64_MAX));
+    end_duty(worker, duty);
+    if (delivered > 0 || (deadline == timer && timer != INT64_MAX)) {
+        call_watcher(worker);
+    }
     if (duty == WATCH && look_is_due(rt, delivered)) {
         worker->budget = TURN_STEPS;
         uintptr_t entry = steal_from_stuck(worker);
         if (entry != 0) {
             stop_searching(worker, true);
+            call_watcher(worker); /* who watched is busy now, too */
             pica__run_entry(worker, entry);
         }
     }

@@ -112,9 +112,14 @@ struct pica_sim_options {
     void (*scenario)(void *arg); /* called before main, to bring actors; NULL: none */
     void *scenario_arg;
     struct pica_sim_report *report; /* filled, if not NULL */
+    /* Bytes that are drawn from instead of the seed, for a fuzzer to choose: one for a choice among up to 256
+     * possibilities and for each fault that could happen, two or four for larger ones; 0 is the first possibility and
+     * no fault. When they have run out the seed goes on. NULL and 0: none. */
+    const void *choices;
+    size_t choices_size;
 };
 #define PICA_SIM_OPTIONS_INIT \
-    { sizeof(struct pica_sim_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL }
+    { sizeof(struct pica_sim_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0 }
 
 /* Simulates pica_run(main, arg) with a seed. options may be NULL. main is run twice (see check), so it must begin
  * from the same state each time.

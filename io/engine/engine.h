@@ -21,6 +21,7 @@
 
 #include "runtime/base/env.h"
 #include "runtime/base/list.h"
+#include "runtime/base/lock.h"
 
 typedef struct pica__engine pica__engine;
 
@@ -137,6 +138,7 @@ static inline void pica__engine_cancel(pica__engine *engine, pica__op *op) {
  * 0: do not wait; INT64_MAX: none), and delivers what there is. Returns how many completions were
  * delivered. */
 static inline int pica__engine_wait(pica__engine *engine, int64_t deadline) {
+    pica__lock_none("a wait for the kernel");
     return engine->ops->wait(engine, deadline);
 }
 /* Whether pica__engine_wait(0) has, or may have, something to do: submissions to hand over, completions that

@@ -3,21 +3,14 @@
  * One epoll instance watches all descriptors of the loop, edge-triggered. What an operation can do at once it does
  * without waiting: accept and connect are tried in the next wait, and again after each edge.
  *
- * epoll knows a descriptor once, so operations on the same one share an entry: `entries[fd]` has the chain of
- * those that wait for it (through op->link.next, NULL at the end), and what the kernel was told. An operation is
- * in one of these places (op->slot), and on the list of that place through op->link:
+ * epoll knows a descriptor once, so operations on the same one share an entry of a table (epoll_table.h). An
+ * operation is in one of these places (op->slot), and on the list of that place through op->link:
  *
  *     WAITING  in its entry's chain
  *     TRYING   `tries`: will be tried in the next wait
  *     PACED    `paced`: connects that a full Unix backlog refused; epoll cannot tell when there is room,
  *              so they are tried again after some milliseconds
  *     ENDED    `ended`: its result stands in the operation, to be delivered in the next wait
- *
- * Where all who wait want one event, the kernel is told so (EPOLLONESHOT), and is silent after it. What it was told
- * is believed only while somebody waits: whoever comes tells it anew, which also has it look at the present state,
- * so no edge is missed. Users may close a descriptor without a word, after which its number stands for another
- * file. The generation, part of the event's data, tells events of one file under a number from those of the
- * next; it grows with each new registration.
  *
  * Regular files cannot be watched (EPERM): they are always ready, as poll(2) has it.
  *
@@ -37,6 +30,7 @@
 #include <sys/eventfd.h>
 
 #include "io/engine/engine.h"
+#include "io/engine/epoll_table.h"
 #include "runtime/base/alloc.h"
 #include "runtime/base/check.h"
 #include "runtime/base/clock.h"
@@ -46,41 +40,23 @@
 #include "runtime/base/sys.h"
 #include "runtime/base/sys_epoll.h"
 
-_Static_assert(EPOLLIN == POLLIN && EPOLLPRI == POLLPRI && EPOLLOUT == POLLOUT && EPOLLERR == POLLERR &&
-                   EPOLLHUP == POLLHUP,
-               "events go from one to the other as they are");
-
-enum { WAITING, TRYING, PACED, ENDED };
+enum { TRYING = PICA__EPOLL_WAITING + 1, PACED, ENDED };
 
 enum {
     REAP_MAX = 64,   /* completions delivered by one wait, or little more */
     BATCH = 256,     /* events taken from the kernel at once */
-    ACCEPT_MAX = 64, /* connections that one listener takes in a turn */
-    ENTRIES_STEP = 64
+    ACCEPT_MAX = 64  /* connections that one listener takes in a turn */
 };
 #define PACE_MIN_NS INT64_C(1000000)
 #define PACE_MAX_NS INT64_C(32000000)
 
-/* What comes whatever one asked for. */
-#define ALWAYS ((uint32_t)(EPOLLERR | EPOLLHUP))
 #define WAKE_DATA UINT64_MAX
-
-struct entry {
-    pica__op *first;     /* the chain */
-    uint32_t generation; /* of the last registration */
-    uint32_t events;     /* what the kernel was told; 0: it does not know the descriptor; DISARMED: an event has
-                          * come, and no more will */
-};
-#define DISARMED ((uint32_t)EPOLLONESHOT)
 
 typedef struct epoll {
     pica__engine engine;
-    int fd;
+    pica__epoll_table table;
     int wake_fd;
     bool milliseconds; /* the kernel has no finer waits */
-    struct entry *entries;
-    size_t entry_count; /* of which may be looked at */
-    size_t entry_room;  /* for which there is memory */
     pica__link tries;
     pica__link paced;
     int64_t paced_until; /* when they are tried again */
@@ -99,127 +75,6 @@ static void count_in_flight(epoll *e, uint64_t n) {
     atomic_store_explicit(&e->engine.in_flight,
                           atomic_load_explicit(&e->engine.in_flight, memory_order_relaxed) + n,
                           memory_order_relaxed);
-}
-
-/* --- the chain of an entry --- */
-
-static pica__op *chain_next(const pica__op *op) {
-    return op->link.next == NULL ? NULL : PICA__CONTAINER_OF(op->link.next, pica__op, link);
-}
-
-static void chain_add(struct entry *entry, pica__op *op) {
-    op->slot = WAITING;
-    op->link.next = entry->first == NULL ? NULL : &entry->first->link;
-    entry->first = op;
-}
-
-static void chain_remove(struct entry *entry, pica__op *op) {
-    if (entry->first == op) {
-        entry->first = chain_next(op);
-    } else {
-        pica__op *before = entry->first;
-        while (chain_next(before) != op) {
-            before = chain_next(before);
-        }
-        before->link.next = op->link.next;
-    }
-    pica__list_init(&op->link);
-}
-
-/* --- telling the kernel --- */
-
-static uint32_t wanted(const pica__op *op) {
-    return op->kind == PICA__OP_POLL     ? op->events
-           : op->kind == PICA__OP_ACCEPT ? (uint32_t)EPOLLIN
-                                         : (uint32_t)EPOLLOUT;
-}
-
-/* What to tell the kernel: for the chain, and op besides, unless NULL. EPOLLEXCLUSIVE: several loops accept from one
- * listener, and one of them is to wake. */
-static uint32_t registration(const struct entry *entry, const pica__op *op) {
-    if (op != NULL && op->kind == PICA__OP_ACCEPT && op->multishot && entry->first == NULL) {
-        return (uint32_t)(EPOLLIN | EPOLLET | EPOLLEXCLUSIVE);
-    }
-    uint32_t events = ALWAYS;
-    bool stays = false;
-    for (op = op != NULL ? op : entry->first; op != NULL;) {
-        bool chained = op->slot == WAITING;
-        events |= wanted(op);
-        stays = stays || op->multishot;
-        op = chained ? chain_next(op) : entry->first;
-    }
-    return events | (uint32_t)(stays ? EPOLLET : EPOLLONESHOT);
-}
-
-/* Makes the table reach fd. It is touched only so far, so that the rest of its room takes no memory. */
-static int entries_reach(epoll *e, int fd) {
-    if ((size_t)fd < e->entry_count) {
-        return 0;
-    }
-    size_t count = ((size_t)fd / ENTRIES_STEP + 1) * ENTRIES_STEP;
-    if (count > e->entry_room) {
-        size_t room = e->entry_room == 0 ? ENTRIES_STEP : e->entry_room;
-        while (room < count) {
-            room *= 2;
-        }
-        struct entry *entries = pica__realloc(e->entries, e->entry_room * sizeof *entries,
-                                              room * sizeof *entries);
-        if (entries == NULL) {
-            return -ENOMEM;
-        }
-        e->entries = entries;
-        e->entry_room = room;
-    }
-    for (; e->entry_count < count; e->entry_count++) {
-        e->entries[e->entry_count] = (struct entry){NULL, 0, 0};
-    }
-    return 0;
-}
-
-static void forget(epoll *e, int fd) {
-    if (e->entries[fd].events != 0) {
-        /* Fails if the descriptor was closed: then the kernel has forgotten it. */
-        (void)pica__sys_epoll_ctl(e->fd, EPOLL_CTL_DEL, fd, 0, 0);
-        e->entries[fd].events = 0;
-    }
-}
-
-static int tell(epoll *e, int fd, uint32_t events) {
-    struct entry *entry = &e->entries[fd];
-    /* Such a registration cannot be changed, only replaced. */
-    if (((entry->events | events) & EPOLLEXCLUSIVE) != 0) {
-        forget(e, fd);
-    }
-    int rc = -ENOENT;
-    if (entry->events != 0) {
-        uint64_t data = (uint64_t)entry->generation << 32 | (uint32_t)fd;
-        rc = pica__sys_epoll_ctl(e->fd, EPOLL_CTL_MOD, fd, events, data);
-    }
-    if (rc == -ENOENT) { /* also: another file than the one that the kernel was told of */
-        uint64_t data = (uint64_t)++entry->generation << 32 | (uint32_t)fd;
-        rc = pica__sys_epoll_ctl(e->fd, EPOLL_CTL_ADD, fd, events, data);
-    }
-    entry->events = rc == 0 ? events : 0;
-    return rc;
-}
-
-/* Puts op into its entry's chain and has the kernel watch, and look at the present state. Not 0: it is in no
- * place. */
-static int watch(epoll *e, pica__op *op) {
-    if (op->fd < 0) {
-        return -EBADF;
-    }
-    int rc = entries_reach(e, op->fd);
-    if (rc < 0) {
-        return rc;
-    }
-    struct entry *entry = &e->entries[op->fd];
-    rc = tell(e, op->fd, registration(entry, op));
-    if (rc == 0) {
-        op->result = (int)entry->generation; /* see try_later */
-        chain_add(entry, op);
-    }
-    return rc;
 }
 
 /* --- ends --- */
@@ -254,13 +109,13 @@ static int deliver_ended(epoll *e) {
 /* To be tried again after the next edge. A listener that was registered before by this very operation still is:
  * it cannot have been closed meanwhile. */
 static void try_later(epoll *e, pica__op *op) {
-    struct entry *entry = (size_t)op->fd < e->entry_count ? &e->entries[op->fd] : NULL;
+    pica__epoll_entry *entry = (size_t)op->fd < e->table.count ? &e->table.entries[op->fd] : NULL;
     if (op->kind == PICA__OP_ACCEPT && op->multishot && entry != NULL && entry->events != 0 &&
         entry->generation == (uint32_t)op->result) {
-        chain_add(entry, op);
+        pica__epoll_chain_add(entry, op);
         return;
     }
-    int rc = watch(e, op);
+    int rc = pica__epoll_watch(&e->table, op);
     if (rc < 0) {
         end_later(e, op, rc == -ENOSPC ? -ENOMEM : rc);
     }
@@ -358,7 +213,7 @@ static int op_event(epoll *e, pica__op *op, uint32_t events) {
         op->complete(op, (int)events, true);
         return 1;
     }
-    chain_remove(&e->entries[op->fd], op);
+    pica__epoll_chain_remove(&e->table.entries[op->fd], op);
     if (op->kind == PICA__OP_ACCEPT) {
         return try_accept(e, op);
     }
@@ -369,33 +224,33 @@ static int op_event(epoll *e, pica__op *op, uint32_t events) {
 /* Each operation that is there now and wants one of the events gets them, once. Callbacks change the chain, so it
  * is looked at from the start after each; `queued` marks who has been asked. */
 static PICA__NOINLINE int chain_event(epoll *e, size_t fd, uint32_t events) {
-    if ((e->entries[fd].events & EPOLLONESHOT) != 0) {
-        e->entries[fd].events = DISARMED;
+    if ((e->table.entries[fd].events & EPOLLONESHOT) != 0) {
+        e->table.entries[fd].events = PICA__EPOLL_DISARMED;
     }
-    for (pica__op *op = e->entries[fd].first; op != NULL; op = chain_next(op)) {
+    for (pica__op *op = e->table.entries[fd].first; op != NULL; op = pica__epoll_chain_next(op)) {
         op->queued = false;
     }
     int delivered = 0;
-    pica__op *op = e->entries[fd].first;
+    pica__op *op = e->table.entries[fd].first;
     while (op != NULL) {
-        uint32_t hit = events & (wanted(op) | ALWAYS);
+        uint32_t hit = events & (pica__epoll_wanted(op) | PICA__EPOLL_ALWAYS);
         bool asked = op->queued;
         op->queued = true;
         if (hit != 0 && !asked) {
             delivered += op_event(e, op, hit);
-            op = e->entries[fd].first;
+            op = e->table.entries[fd].first;
         } else {
-            op = chain_next(op);
+            op = pica__epoll_chain_next(op);
         }
     }
-    const struct entry *entry = &e->entries[fd];
+    const pica__epoll_entry *entry = &e->table.entries[fd];
     /* Some are left that the kernel does not watch for any more, or nobody wants what it watches for. */
-    if (entry->first != NULL && (entry->events == DISARMED || delivered == 0) &&
+    if (entry->first != NULL && (entry->events == PICA__EPOLL_DISARMED || delivered == 0) &&
         (entry->events & EPOLLEXCLUSIVE) == 0) {
-        int rc = tell(e, (int)fd, registration(entry, NULL));
+        int rc = pica__epoll_tell_chain(&e->table, (int)fd);
         while (rc < 0 && entry->first != NULL) { /* nothing would ever come */
             op = entry->first;
-            chain_remove(&e->entries[fd], op);
+            pica__epoll_chain_remove(&e->table.entries[fd], op);
             end_later(e, op, rc);
         }
     }
@@ -408,19 +263,30 @@ static inline int event_deliver(epoll *e, const struct epoll_event *event) {
         return 1;
     }
     size_t fd = (uint32_t)data;
-    PICA__CHECK(fd < e->entry_count);
-    struct entry *entry = &e->entries[fd];
+    PICA__CHECK(fd < e->table.count);
+    pica__epoll_entry *entry = &e->table.entries[fd];
     pica__op *op = entry->first;
     if (op == NULL || entry->generation != (uint32_t)(data >> 32)) {
         return 0; /* nobody waits any more, or for another file under this number */
     }
     uint32_t events = event->events;
-    uint32_t hit = events & (op->events | ALWAYS);
+    uint32_t hit = events & (op->events | PICA__EPOLL_ALWAYS);
     if (PICA__LIKELY(op->link.next == NULL && op->kind == PICA__OP_POLL && op->multishot && hit != 0)) {
         op->complete(op, (int)hit, true); /* one that stays: the usual case */
         return 1;
     }
     return chain_event(e, fd, events);
+}
+
+/* Asks for the operation of an event that comes soon, and what it lies in: mostly a socket, which begins in the line
+ * before. The table may have changed since, so nothing is believed. */
+static inline void event_prefetch(const epoll *e, const struct epoll_event *event) {
+    size_t fd = (uint32_t)event->data.u64;
+    const char *op = fd < e->table.count ? (const char *)e->table.entries[fd].first : NULL;
+    if (op != NULL) {
+        __builtin_prefetch(op - PICA__CACHELINE, 1);
+        __builtin_prefetch(op, 1);
+    }
 }
 
 /* Delivers what lies in the batch, as far as there is room for it in this turn. */
@@ -429,6 +295,9 @@ static inline int deliver_batch(epoll *e, int delivered) {
     int count = e->count;
     while (next < count && delivered < REAP_MAX) {
         struct epoll_event event = e->events[next++];
+        if (next < count) {
+            event_prefetch(e, &e->events[next]);
+        }
         delivered += event_deliver(e, &event);
     }
     e->next = next;
@@ -439,22 +308,22 @@ static inline int deliver_batch(epoll *e, int delivered) {
 static PICA__NOINLINE int batch_wait(epoll *e, int64_t deadline) {
     int64_t left = deadline - pica__now();
     if (left <= 0) {
-        return pica__sys_epoll_wait(e->fd, e->events, BATCH, 0);
+        return pica__sys_epoll_wait(e->table.fd, e->events, BATCH, 0);
     }
     if (!e->milliseconds) {
-        int rc = pica__sys_epoll_wait_ns(e->fd, e->events, BATCH, left);
+        int rc = pica__sys_epoll_wait_ns(e->table.fd, e->events, BATCH, left);
         e->milliseconds = rc == -ENOSYS || rc == -EPERM; /* EPERM: a filter that does not know it */
         if (!e->milliseconds) {
             return rc;
         }
     }
     int64_t rounded = (left + 999999) / 1000000; /* late rather than early */
-    return pica__sys_epoll_wait(e->fd, e->events, BATCH, rounded < INT32_MAX ? (int)rounded : INT32_MAX);
+    return pica__sys_epoll_wait(e->table.fd, e->events, BATCH, rounded < INT32_MAX ? (int)rounded : INT32_MAX);
 }
 
 static inline void batch_fill(epoll *e, int64_t deadline) {
     int rc = deadline == 0 || deadline == INT64_MAX
-                 ? pica__sys_epoll_wait(e->fd, e->events, BATCH, deadline == 0 ? 0 : -1)
+                 ? pica__sys_epoll_wait(e->table.fd, e->events, BATCH, deadline == 0 ? 0 : -1)
                  : batch_wait(e, deadline);
     if (PICA__UNLIKELY(rc < 0)) {
         PICA__CHECK(rc == -EINTR);
@@ -512,7 +381,7 @@ static int epoll_submit(pica__engine *engine, pica__op *op) {
     op->queued = true; /* of no event that is being delivered */
     int rc = 0;
     if (op->kind == PICA__OP_POLL) {
-        rc = watch(e, op);
+        rc = pica__epoll_watch(&e->table, op);
         if (rc == -ENOMEM || rc == -ENOSPC) {
             if (rc == -ENOSPC) {
                 pica__log(PICA_LOG_ERROR, "no more descriptors can be watched (see sysctl fs.epoll.max_user_watches)");
@@ -541,11 +410,11 @@ static void epoll_cancel(pica__engine *engine, pica__op *op) {
         return;
     }
     op->cancel_asked = true;
-    if (op->slot == WAITING) {
-        struct entry *entry = &e->entries[op->fd];
-        chain_remove(entry, op);
-        if (entry->first == NULL && entry->events != DISARMED) {
-            forget(e, op->fd); /* before the owner closes it: somebody may have a duplicate */
+    if (op->slot == PICA__EPOLL_WAITING) {
+        pica__epoll_entry *entry = &e->table.entries[op->fd];
+        pica__epoll_chain_remove(entry, op);
+        if (entry->first == NULL && entry->events != PICA__EPOLL_DISARMED) {
+            pica__epoll_forget(&e->table, op->fd); /* before the owner closes it: somebody may have a duplicate */
         }
     } else if (pica__link_linked(&op->link)) {
         pica__list_remove(&op->link);
@@ -568,10 +437,10 @@ static void epoll_destroy(pica__engine *engine) {
     if (e->wake_fd >= 0) {
         (void)pica__sys_close(e->wake_fd);
     }
-    if (e->fd >= 0) {
-        (void)pica__sys_close(e->fd);
+    if (e->table.fd >= 0) {
+        (void)pica__sys_close(e->table.fd);
     }
-    pica__free(e->entries, e->entry_room * sizeof *e->entries);
+    pica__epoll_table_free(&e->table);
     pica__free(e, sizeof *e);
 }
 
@@ -587,15 +456,15 @@ static const struct pica__engine_ops epoll_ops = {
 };
 
 static int epoll_open(epoll *e) {
-    e->fd = pica__sys_epoll_create();
-    if (e->fd < 0) {
-        return e->fd;
+    e->table.fd = pica__sys_epoll_create();
+    if (e->table.fd < 0) {
+        return e->table.fd;
     }
     e->wake_fd = pica__sys_eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (e->wake_fd < 0) {
         return e->wake_fd;
     }
-    return pica__sys_epoll_ctl(e->fd, EPOLL_CTL_ADD, e->wake_fd, (uint32_t)(EPOLLIN | EPOLLET), WAKE_DATA);
+    return pica__sys_epoll_ctl(e->table.fd, EPOLL_CTL_ADD, e->wake_fd, (uint32_t)(EPOLLIN | EPOLLET), WAKE_DATA);
 }
 
 int pica__epoll_create(pica__engine **out, const pica__config *config) {
@@ -604,7 +473,7 @@ int pica__epoll_create(pica__engine **out, const pica__config *config) {
         return -ENOMEM;
     }
     e->engine.ops = &epoll_ops;
-    e->fd = -1;
+    e->table.fd = -1;
     e->wake_fd = -1;
     /* valgrind (3.19) knows the finer wait as little as an old kernel, and complains. */
     e->milliseconds = (config->without & PICA__WITHOUT_EPOLL_PWAIT2) != 0 || pica__stack_tools_valgrind();

@@ -21,5 +21,5 @@ PICA__NOINLINE void pica__lock_slow(pica__lock_t *l) {
         while (atomic_load_explicit(&l->held, memory_order_relaxed) != 0) {
             pica__relax(&backoff);
         }
-    } while (!pica__trylock(l));
+    } while (!pica__lock_try(l));
 }

@@ -80,3 +80,49 @@ TASK_TEST(clients_of_a_stuck_loop) {
 }
 
 PT_MAIN()
+
+/* --- a chain: the one that takes what lies behind a stuck worker gets stuck, too --- */
+
+static pica_future *gates[2];
+static atomic_bool third_ran;
+
+static bool third_runs_meanwhile(void) {
+    double end = pica_time() + 5 * pt_time_scale();
+    while (!atomic_load(&third_ran) && pica_time() < end) {
+    }
+    return atomic_load(&third_ran);
+}
+
+static int second(void *arg) {
+    (void)arg;
+    PT_EQ(pica_await(gates[0], NULL), 0);
+    PT_EQ(pica_future_set_result(gates[1], NULL, NULL), 0);
+    PT_CHECK(third_runs_meanwhile());
+    return 0;
+}
+
+static int third(void *arg) {
+    (void)arg;
+    PT_EQ(pica_await(gates[1], NULL), 0);
+    atomic_store(&third_ran, true);
+    return 0;
+}
+
+TASK_TEST(work_behind_the_one_that_watched) {
+    pica_task *tasks[2];
+    (void)arg;
+    if (pica_runtime_workers(pica_current_runtime()) < 3) {
+        PT_SKIP("the third would have nobody");
+    }
+    PT_REQUIRE(pica_future_new(&gates[0]) == 0 && pica_future_new(&gates[1]) == 0);
+    PT_REQUIRE(pica_create_task(&tasks[0], second, NULL) == 0);
+    PT_REQUIRE(pica_create_task(&tasks[1], third, NULL) == 0);
+    PT_EQ(pica_sleep(0.5), 0); /* so long that nobody watches any more */
+    PT_EQ(pica_future_set_result(gates[0], NULL, NULL), 0);
+    PT_CHECK(third_runs_meanwhile());
+    for (int i = 0; i < 2; i++) {
+        PT_EQ(pica_join(tasks[i], NULL), 0);
+        pica_future_unref(gates[i]);
+    }
+    return 0;
+}

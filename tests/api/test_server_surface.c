@@ -222,6 +222,55 @@ PT_TEST(given_socket_without_memory) {
     PT_EQ(atomic_load(&live_bytes), 0);
 }
 
+/* What does not come up for want of memory leaves no file that would be in the way. kind: of what. */
+static int open_unix(const char *path, int kind) {
+    pica_address address;
+    pica_server *server = NULL;
+    pica_socket *listener = NULL;
+    pica_datagram_endpoint *endpoint = NULL;
+    int rc = pica_address_unix(&address, path);
+    if (kind == 0) {
+        rc = rc < 0 ? rc : pica_start_unix_server(&server, path, echo_handler, NULL, NULL);
+        if (rc == 0) {
+            end_server(server);
+        }
+    } else if (kind == 1) {
+        rc = rc < 0 ? rc : pica_listen(&listener, &address, NULL);
+        pica_socket_close(listener);
+    } else {
+        rc = rc < 0 ? rc : pica_datagram_open(&endpoint, &address, NULL, NULL);
+        pica_datagram_release(endpoint);
+    }
+    return rc;
+}
+
+static int no_file_without_memory(void *arg) {
+    char path[64];
+    (void)arg;
+    snprintf(path, sizeof path, "/tmp/pica-test-left-%d", (int)getpid());
+    for (int kind = 0; kind < 3; kind++) {
+        int rc = -ENOMEM;
+        long i = 0;
+        while (rc == -ENOMEM && ++i < 100) {
+            atomic_store(&fail_in, i);
+            rc = open_unix(path, kind);
+            atomic_store(&fail_in, 0);
+            PT_CHECK(rc == 0 || access(path, F_OK) != 0);
+            (void)unlink(path);
+        }
+        PT_EQ(rc, 0);
+        PT_CHECK(i > 1);
+    }
+    return 0;
+}
+
+PT_TEST(no_file_without_memory) {
+    struct pica_runtime_options options = short_of_memory();
+    options.workers = 1;
+    PT_EQ(pica_run_opts(no_file_without_memory, NULL, &options), 0);
+    PT_EQ(atomic_load(&live_bytes), 0);
+}
+
 /* The restart of a server: the old one and the new one have the same listener, clients come all the time, and
  * each of them is served by one or the other. */
 static int restarting_client(void *arg) {

@@ -78,6 +78,52 @@ PT_TEST(the_same_seed_is_the_same_run) {
     PT_CHECK(equal <= 1); /* with one worker and no faults runs may be alike but for the seed */
 }
 
+enum { CHOICES = 300 };
+
+static int choosing_main(void *arg) {
+    uint32_t *chosen = arg;
+    for (int i = 0; i < CHOICES; i++) {
+        uint32_t n = i % 2 == 0 ? 7 : 1000;
+        chosen[i] = pica_sim_choose(n);
+        PT_CHECK(chosen[i] < n);
+    }
+    return 0;
+}
+
+PT_TEST(choices_are_taken_before_the_seed) {
+    static uint8_t bytes[4096];
+    static uint32_t chosen[3][CHOICES];
+    struct pica_sim_report report[3] = {
+        {.size = sizeof report[0]}, {.size = sizeof report[0]}, {.size = sizeof report[0]}};
+    struct pica_sim_options options = PICA_SIM_OPTIONS_INIT;
+    options.choices = bytes;
+    options.choices_size = sizeof bytes;
+    for (unsigned run = 0; run < 3; run++) {
+        /* Zeros; then something else, under two seeds. */
+        for (unsigned i = 0; i < sizeof bytes && run == 1; i++) {
+            bytes[i] = (uint8_t)(i * 131 >> 3);
+        }
+        options.report = &report[run];
+        PT_EQ(pica_sim_run(run, &options, choosing_main, chosen[run]), 0);
+    }
+    int zeros = 0, same = 0;
+    for (int i = 0; i < CHOICES; i++) {
+        zeros += chosen[0][i] == 0;
+        same += chosen[1][i] == chosen[2][i];
+    }
+    PT_EQ(zeros, CHOICES);
+    PT_EQ(same, CHOICES); /* what the bytes say, whatever the seed */
+    PT_EQ(report[0].faults, 0);
+    PT_CHECK(memcmp(chosen[0], chosen[1], sizeof chosen[0]) != 0);
+    /* Few bytes are used up, and the seed goes on. */
+    options.choices_size = 40;
+    PT_EQ(pica_sim_run(2, &options, choosing_main, chosen[0]), 0);
+    PT_EQ(pica_sim_run(3, &options, choosing_main, chosen[1]), 0);
+    PT_CHECK(memcmp(chosen[0], chosen[1], sizeof chosen[0]) != 0);
+    options.choices = NULL;
+    PT_EQ(pica_sim_run(2, &options, choosing_main, chosen[0]), -EINVAL);
+}
+
 static int much_memory_main(void *arg) {
     (void)arg;
     for (int i = 0; i < 200; i++) {

@@ -2,7 +2,7 @@
 
 Each: name, file, (old, new) pairs that must each occur exactly once, where the idea comes from (a published
 defect, a defect that this library had, or "" for one that suggests itself), and the programs that are to
-notice: explore-NAME, or "ctest:REGEX" for what only a run of the library shows.
+notice: NAME for explore-NAME, FOLDER.NAME for a program of the tests, for what only a run of the library shows.
 """
 
 DEFECTS = [
@@ -127,6 +127,9 @@ DEFECTS = [
     ("nobody watches", "runtime/worker.c",
      [("    enum duty duty = begin_duty(worker);", "    enum duty duty = NO_DUTY;\n    (void)begin_duty;")],
      "tokio issues 4730 and 5854 (others sleep while a worker is stuck)", ["idle"]),
+    ("a watcher that takes work wakes nobody to watch in its stead", "runtime/worker.c",
+     [("            call_watcher(worker); /* who watched is busy now, too */\n", "")],
+     "this library", ["idle"]),
     ("a watcher does not look at the LIFO slot", "runtime/worker.c",
      [("entry = entry == 0 ? steal_from(worker, victim, true) : entry;",
        "entry = entry == 0 ? steal_from(worker, victim, false) : entry;")],
@@ -338,4 +341,81 @@ DEFECTS = [
      [("        pica__engine_cancel(l->socket->home->engine, &l->op);\n    } else {\n        finish(l);\n    }",
        "        pica__engine_cancel(l->socket->home->engine, &l->op);\n    }\n    finish(l);")],
      "liburing issue 733, TigerBeetle PR 2430 (memory freed before the last completion)", ["socket"]),
+    # --- the life of a runtime ---
+    ("a runtime ends while a thread that woke it is still inside", "runtime/runtime.c",
+     [("    while (atomic_load_explicit(&rt->visitors, memory_order_acquire) != 0) {",
+       "    while (atomic_load_explicit(&rt->visitors, memory_order_acquire) == UINT32_MAX) {")],
+     "tokio RUSTSEC-2021-0124 (the other side is still inside when it is freed)", ["life"]),
+    ("a stop that comes before the run is forgotten", "runtime/runtime.c",
+     [("    /* Stopped already: the workers go",
+       "    atomic_store_explicit(&rt->stop_requested, 0, memory_order_relaxed);\n"
+       "    /* Stopped already: the workers go")],
+     "", ["life"]),
+    ("who closes looks how many are left before it looks at the word it will sleep on", "runtime/runtime.c",
+     [("""        uint32_t seen = atomic_load_explicit(&rt->drained, memory_order_acquire);
+        if (left(rt) == 0) {
+            return true;
+        }
+""", """        if (left(rt) == 0) {
+            return true;
+        }
+        uint32_t seen = atomic_load_explicit(&rt->drained, memory_order_acquire);
+""")],
+     "glibc bug 25847 (a waiter that nobody wakes)", ["life"]),
+    ("who ends the last task wakes nobody", "runtime/registry.c",
+     [("""    if (pica__runtime_alive(rt) == 0) {
+        atomic_fetch_add_explicit(&rt->drained, 1, memory_order_release);
+        pica__control_wake(rt, &rt->drained);
+    }
+}
+
+void pica__socket_gone""", """}
+
+void pica__socket_gone""")],
+     "", ["life"]),
+    ("a phase is changed and no worker woken", "runtime/runtime.c",
+     [("            pica__worker_wake(&rt->worker[i]);\n", "            (void)rt->worker[i];\n")],
+     "", ["life"]),
+    ("a worker takes its engine down while others may still wake it", "runtime/worker_life.c",
+     [("""    pica__park_wake(&rt->stopped);
+    while (atomic_load_explicit(&rt->phase, memory_order_acquire) == now) {
+        pica__park_wait(&rt->phase, now, INT64_MAX);
+    }
+""", "    pica__park_wake(&rt->stopped);\n")],
+     "TigerBeetle PR 2430 (freed before all have ended)", ["life"]),
+    ("a closed runtime's memory goes though tasks are still referred to", "runtime/runtime.c",
+     [("        shares += left == 0;", "        shares += 1 + 0 * left;")],
+     "crossbeam RUSTSEC-2018-0009 (a double free)", ["life"]),
+    ("a callback is run with a lock held", "runtime/worker.c",
+     [("            pica__lock_none(\"a callback\");\n            call->fn(call);\n",
+       "            pica__lock(&worker->loop->timers.lock);\n            pica__lock_none(\"a callback\");\n"
+       "            call->fn(call);\n            pica__unlock(&worker->loop->timers.lock);\n")],
+     "", ["idle"]),
+    ("two locks are taken in both orders", "runtime/idle.c",
+     [("        chosen = !worker->idle_listed;\n",
+       "        pica__lock(&worker->rt->starved.lock);\n        pica__unlock(&worker->rt->starved.lock);\n"
+       "        chosen = !worker->idle_listed;\n")],
+     "Go (three deadlocks were found when locks got ranks)", ["stacks"]),
+    # --- what only a run of the library shows ---
+    ("tasks that wake each other keep all others from running", "runtime/ready.c",
+     [("    if (worker->lifo_streak < LIFO_STREAK && (task", "    if (worker->lifo_streak + LIFO_STREAK != 0 && (task")],
+     "tokio issue 8065 (a LIFO slot that hides others)", ["api.fairness"]),
+    ("nobody looks for work behind a busy worker", "runtime/idle.c",
+     [("    if (atomic_load_explicit(&idle->searching, memory_order_relaxed) != 0 ||\n"
+       "        atomic_load_explicit(&idle->sleeping, memory_order_relaxed) == 0) {",
+       "    if (atomic_load_explicit(&idle->sleeping, memory_order_relaxed) != UINT32_MAX) {")],
+     "Go issue 45867 (work and an idle worker at the same time)", ["idle", "api.balance"]),
+    ("a path that is too long is cut", "io/address.c",
+     [("    if (length + !abstract > UNIX_PATH_MAX) {\n        return -ENAMETOOLONG;\n    }\n",
+       "    length = length + !abstract > UNIX_PATH_MAX ? UNIX_PATH_MAX - !abstract : length;\n")],
+     "libuv CVE-2024-24806 (a host name that is cut)", ["api.address"]),
+    ("a writer that is full lets its task go on", "io/writer.c",
+     [("    if (atomic_load_explicit(&writer->pending, memory_order_relaxed) >\n"
+       "        atomic_load_explicit(&writer->high, memory_order_relaxed)) {",
+       "    if (atomic_load_explicit(&writer->pending, memory_order_relaxed) > SIZE_MAX - 1) {")],
+     "CVE-2024-12254 (asyncio: memory without bound)", ["api.writer"]),
+    ("a time limit takes a cancellation from outside for its own", "runtime/sleep.c",
+     [("    bool ours = pica_task_uncancel(t->task) <= t->entry_count && !t->entry_pending;",
+       "    bool ours = pica_task_uncancel(t->task) >= 0;")],
+     "asyncio bpo-42130 (wait_for swallows a cancellation)", ["api.timeout"]),
 ]

@@ -136,6 +136,15 @@ static void setup_shared_from_two(void) {
     ex_thread("outsider 2", outsider, two, false);
 }
 
+/* Three workers, and two tasks that need each other: who is woken for the first is a searcher, so that nobody is woken
+ * for the second; whoever ends the search must find or wake the third. */
+static void setup_three(void) {
+    (void)ex_workers(3);
+    one = ex_work("one", until_other_began, &two, false);
+    two = ex_work("two", until_other_began, &one, false);
+    ex_thread("outsider", outsider_two, NULL, false);
+}
+
 /* --- work behind a busy worker --- */
 
 /* What was written before a task was made runnable is seen by it. */
@@ -181,6 +190,40 @@ static void setup_stuck(void) {
     ex_thread("outsider", outsider, one, false);
 }
 
+/* The one that is woken wakes another one and computes, too: whoever watched is stuck then, and somebody else watches. */
+static void wakes_third(void *arg) {
+    (void)arg;
+    pica__ready(three);
+    ex_wait(three, ex_has_run, three);
+}
+
+static bool nobody_watches(void *arg) {
+    (void)arg;
+    return ex_deadline(0) == INT64_MAX && ex_deadline(1) == INT64_MAX && ex_deadline(2) == INT64_MAX;
+}
+
+/* After a rest so long that all sleep without a bound. */
+static void late_outsider(void *arg) {
+    ex_wait(arg, nobody_watches, NULL);
+    pica__ready(arg);
+}
+
+static void setup_stuck_chain(void) {
+    (void)ex_workers(3);
+    one = ex_work("one", wakes_one, NULL, false);
+    two = ex_work("two", wakes_third, NULL, false);
+    three = ex_work("three", NULL, NULL, false);
+    ex_thread("outsider", late_outsider, one, false);
+}
+
+static bool idle_time_of_chain(void) {
+    return ex_time_passes(24);
+}
+
+static void finish_chain(void) {
+    EX_CHECK(ex_has_run(one) && ex_has_run(two) && ex_has_run(three));
+}
+
 /* Without work the watch ends after a while; with work behind a stuck worker a few looks are enough. */
 static bool idle_time(void) {
     return ex_time_passes(6);
@@ -205,9 +248,13 @@ const struct ex_scenario ex_scenarios[] = {
      {2, 0}, {1, 1}, {1, 1}, NULL},
     {"idle.shared_from_two", "the same, from two threads", setup_shared_from_two, ex_check_asleep, NULL,
      {1, 0}, {1, 1}, {1, 1}, NULL},
+    {"idle.three", "two tasks that need each other, three workers", setup_three, ex_check_asleep, NULL,
+     {1, 0}, {0, 1}, {0, 1}, NULL},
     {"idle.spawn", "two tasks created by one that computes on", setup_spawn, finish_ran, idle_time,
      {1, 0}, {1, 1}, {1, 1}, NULL},
     {"idle.stuck", "a task woken by one that computes on", setup_stuck, finish_ran, idle_time,
      {1, 0}, {1, 1}, {1, 1}, NULL},
+    {"idle.stuck_chain", "a task woken by one that computes on, on the worker that watched", setup_stuck_chain,
+     finish_chain, idle_time_of_chain, {0, 0}, {0, 1}, {0, 1}, NULL},
 };
 const unsigned ex_scenario_count = EX_COUNT(ex_scenarios);

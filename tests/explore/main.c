@@ -1,9 +1,10 @@
 /* The command line of the scenario programs.
  *
- *   explore-X [--list] [--only NAME] [--mode sc|tso|c11] [--long] [--limit EXECUTIONS]
+ *   explore-X [--list] [--only NAME] [--mode sc|tso|c11] [--long] [--limit EXECUTIONS] [--seconds N]
  *             [--sites] [--weaken LIST] [--quiet] [--replay NAME:MODE:BOUND:SCHEDULE]
  *
- * Exit status: 0 passed, 1 a failure was found, 2 wrong use, 3 the limit was reached.
+ * --limit and --seconds (of CPU) are for one scenario in one memory.
+ * Exit status: 0 passed, 1 a failure was found, 2 wrong use, 3 a limit was reached.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@ static struct {
     bool quiet;
     bool sites;
     uint64_t limit;
+    double seconds; /* 0: no limit */
     const char *replay;
 } options = {.mode = -1, .limit = UINT64_MAX};
 
@@ -54,6 +56,12 @@ static const char *bound_text(struct ex_bound bound) {
     return text;
 }
 
+static double deadline;
+
+static bool time_is_up(void) {
+    return options.seconds > 0 && seconds() >= deadline;
+}
+
 /* Preemptions and stale loads together, from 0 up: what is found first is short. */
 static enum ex_outcome search_iterative(struct ex_bound bound, struct ex_stats *stats) {
     enum ex_outcome outcome = EX_PASSED;
@@ -68,7 +76,7 @@ static enum ex_outcome search_iterative(struct ex_bound bound, struct ex_stats *
             }
         }
         *stats = (struct ex_stats){0};
-        outcome = ex_search(options.limit, stats);
+        outcome = ex_search(options.limit, time_is_up, stats);
     }
     return outcome;
 }
@@ -82,6 +90,7 @@ static enum ex_outcome run(const struct ex_scenario *s, enum ex_mode mode) {
     ex_run.mode = mode;
     struct ex_stats stats = {0};
     double begin = seconds();
+    deadline = begin + options.seconds;
     enum ex_outcome outcome = search_iterative(bound, &stats);
     const char *wrong =
         outcome == EX_PASSED && s->judge != NULL ? s->judge(mode_names[mode]) : NULL;
@@ -165,8 +174,8 @@ static int replay(const char *line) {
 
 static void usage(const char *program) {
     fprintf(stderr,
-            "%s [--list] [--only NAME] [--mode sc|tso|c11] [--long] [--limit EXECUTIONS] [--quiet]\n"
-            "    [--sites] [--weaken LIST] [--replay NAME:MODE:BOUND:SCHEDULE]\n",
+            "%s [--list] [--only NAME] [--mode sc|tso|c11] [--long] [--limit EXECUTIONS] [--seconds N]\n"
+            "    [--quiet] [--sites] [--weaken LIST] [--replay NAME:MODE:BOUND:SCHEDULE]\n",
             program);
     exit(2);
 }
@@ -199,6 +208,9 @@ static void parse(int argc, char **argv) {
             i++;
         } else if (strcmp(a, "--limit") == 0) {
             options.limit = strtoull(value, NULL, 10);
+            i++;
+        } else if (strcmp(a, "--seconds") == 0) {
+            options.seconds = strtod(value, NULL);
             i++;
         } else if (strcmp(a, "--weaken") == 0 && ex_weaken(value)) {
             i++;

@@ -91,8 +91,8 @@ struct ex_stats {
     uint64_t executions, pruned, steps;
 };
 enum ex_outcome { EX_PASSED, EX_FAILED, EX_CUT };
-/* All executions within the bound, at most `limit`. */
-enum ex_outcome ex_search(uint64_t limit, struct ex_stats *stats);
+/* All executions within the bound, at most `limit`, or until enough() says so, which is asked now and then. */
+enum ex_outcome ex_search(uint64_t limit, bool (*enough)(void), struct ex_stats *stats);
 /* One execution by a schedule of an earlier failure. */
 enum ex_outcome ex_replay(const char *schedule);
 const char *ex_failure(void);
@@ -124,6 +124,9 @@ const char *ex_name_of(const void *address);
 void ex_races_reset(void);
 enum { EX_WRITES = 1, EX_ATOMIC = 2, EX_FREES = 4 };
 void ex_access(const void *address, size_t size, unsigned how);
+
+/* locks.c */
+void ex_locks_reset(void);
 
 /* sites.c: where atomic operations stand, and what is weakened. */
 int ex_site(const void *pc, int kind, int order, int failure, int *failure_out);

@@ -396,6 +396,7 @@ static void execute(void) {
     ex_run.running = ex_main_thread();
     ex_memory_reset();
     ex_races_reset();
+    ex_locks_reset();
     thread_reset(ex_main_thread(), 0);
     ex_main_thread()->name = "main";
     if (setjmp(search.outside) != 0) {
@@ -429,10 +430,12 @@ static void prepare(void) {
     search.replay = NULL;
 }
 
-enum ex_outcome ex_search(uint64_t limit, struct ex_stats *stats) {
+enum ex_outcome ex_search(uint64_t limit, bool (*enough)(void), struct ex_stats *stats) {
+    enum { ASK = 64 };
     prepare();
     do {
-        if (stats->executions + stats->pruned >= limit) {
+        uint64_t tried = stats->executions + stats->pruned;
+        if (tried >= limit || (tried % ASK == ASK - 1 && enough())) {
             return EX_CUT;
         }
         execute();

@@ -43,16 +43,18 @@ def want_descriptors(count):
 
 
 class Server:
-    """A running example. descriptors: its limit of them, else that of this process."""
+    """A running example. descriptors: its limit of them, else that of this process. prefix: what starts it, and is
+    then that very process. environment: variables besides. errors: a file for its stderr."""
 
-    def __init__(self, path, *arguments, workers=2, descriptors=None):
+    def __init__(self, path, *arguments, workers=2, descriptors=None, prefix=(), environment=None,
+                 errors=None):
         def limit():
             hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
             resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
 
         self.process = subprocess.Popen(
-            [path, "--port", "0", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            env=dict(os.environ, PICA_WORKERS=str(workers)),
+            [*prefix, path, "--port", "0", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=errors, env=dict(os.environ, PICA_WORKERS=str(workers), **(environment or {})),
             preexec_fn=None if descriptors is None else limit)
         words = self._line()
         if words[:1] != ["listening"]:

@@ -175,7 +175,7 @@ PT_TEST_TIMEOUT(event_pulses, 60) {
 /* --- one grant against one cancellation --- */
 
 /* In loops of a few instructions: about as long as the calls that are to meet. */
-enum { DISTANCES = 400 };
+enum { DISTANCES = 400, STRIDE = 37 }; /* so that also few rounds have them all, roughly */
 
 static void spin(int distance) {
     for (volatile int i = distance; i > 0; i--) {
@@ -201,8 +201,9 @@ static void *racer_run(void *arg) {
         if (now < 0) {
             return NULL;
         }
-        spin(r->second ? DISTANCES - round % DISTANCES : round % DISTANCES);
-        if ((round / DISTANCES % 2 != 0) == r->second) {
+        int distance = round * STRIDE % DISTANCES;
+        spin(r->second ? DISTANCES - distance : distance);
+        if ((round % 2 != 0) == r->second) {
             sched_yield(); /* both may be on one processor: then this is what changes who is first */
         }
         r->act();

@@ -1,21 +1,39 @@
-/* An allocator for runtimes of tests: it counts what is out, and refuses one allocation when it is told to. */
+/* An allocator for runtimes of tests: it counts what is out, and refuses one allocation when it is told to, or that
+ * one and all that follow. */
 #ifndef SHORT_MEMORY_H
 #define SHORT_MEMORY_H
 
 #include <pica.h>
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* The n-th allocation from now on fails; 0 when it has, or if none is to. Any thread. */
 static atomic_long fail_in;
+/* With fail_rest all that follow the n-th fail, too, until fail_all is cleared. Any thread. */
+static atomic_bool fail_rest, fail_all;
+/* Allocations that were refused so far. Any thread. */
+static atomic_long refused;
 /* Bytes that were allocated and not freed. Any thread. */
 static atomic_long live_bytes;
 
+static int short_refuses(void) {
+    long left = atomic_load(&fail_in);
+    while (left > 0 && !atomic_compare_exchange_weak(&fail_in, &left, left - 1)) {
+    }
+    if (left == 1 && atomic_load(&fail_rest)) {
+        atomic_store(&fail_all, true);
+    }
+    int fails = left == 1 || atomic_load(&fail_all);
+    atomic_fetch_add(&refused, fails);
+    return fails;
+}
+
 static void *short_alloc(void *ctx, size_t size) {
     (void)ctx;
-    if (atomic_load(&fail_in) > 0 && atomic_fetch_sub(&fail_in, 1) == 1) {
+    if (short_refuses()) {
         return NULL;
     }
     void *p = malloc(size);

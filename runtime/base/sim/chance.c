@@ -62,12 +62,45 @@ static void mix(uint64_t value) {
     pica__the_sim.hash = h ^ (h >> 29);
 }
 
+/* As many bytes of options.choices as a choice takes, or NULL: none were given, or they have run out. */
+static const uint8_t *chosen(pica__sim *sim, size_t size) {
+    if (sim->options.choices_size - sim->chosen < size) {
+        sim->chosen = sim->options.choices_size;
+        return NULL;
+    }
+    const uint8_t *at = (const uint8_t *)sim->options.choices + sim->chosen;
+    sim->chosen += size;
+    return at;
+}
+
+static uint32_t below(pica__sim *sim, enum pica__sim_stream stream, uint32_t n) {
+    size_t size = n <= 256 ? 1 : n <= 65536 ? 2 : 4;
+    const uint8_t *at = chosen(sim, size);
+    if (at == NULL) {
+        return pica__random_below(&sim->stream[stream], n);
+    }
+    uint32_t value = 0;
+    for (size_t i = 0; i < size; i++) {
+        value = value << 8 | at[i];
+    }
+    return value % n;
+}
+
+/* One byte for each question, of which the highest values mean that it happens: zeros are a good world. */
+static bool is_due(pica__sim *sim, uint32_t rate) {
+    const uint8_t *at = chosen(sim, 1);
+    if (at == NULL) {
+        return pica__random_below(&sim->stream[PICA__SIM_FAULTS], 65536) < rate;
+    }
+    return *at >= 255u - rate / 256;
+}
+
 uint32_t pica__sim_draw(enum pica__sim_stream stream, uint32_t n) {
     if (n == 1) {
         return 0;
     }
     pica__sim *sim = &pica__the_sim;
-    uint32_t value = pica__random_below(&sim->stream[stream], n);
+    uint32_t value = below(sim, stream, n);
     sim->report.choices++;
     mix((uint64_t)value | (uint64_t)stream << 40);
     return value;
@@ -94,7 +127,7 @@ static bool happens(enum pica_sim_fault kind) {
 bool pica__sim_fault(enum pica_sim_fault kind) {
     pica__sim *sim = &pica__the_sim;
     if (sim->rate[kind] == 0 || sim->points >= sim->healed_at || sim->ending ||
-        pica__random_below(&sim->stream[PICA__SIM_FAULTS], 65536) >= sim->rate[kind]) {
+        !is_due(sim, sim->rate[kind])) {
         return false;
     }
     return happens(kind);

@@ -114,6 +114,7 @@ typedef struct pica__sim {
     struct pica_sim_report report;
     uint64_t hash;
     pica__random stream[PICA__SIM_STREAMS];
+    size_t chosen;                    /* of options.choices, bytes used so far */
     uint16_t rate[PICA_SIM_FAULTS];   /* in 65536ths */
     uint64_t fault_number;            /* faults so far, those left out among them */
     uint64_t keep_number;             /* calls of pica_sim_keep */

@@ -39,6 +39,9 @@ static void say_replay(void) {
     say_variable("PICA_WORKERS", getenv("PICA_WORKERS"));
     say_variable("PICA_SIM_SKIP", sim->options.skip);
     say_variable("PICA_SIM_DROP", sim->options.drop);
+    if (sim->options.choices_size != 0) {
+        say(", with the choices that were given");
+    }
     (void)snprintf(text, sizeof text, " (%llu faults, %llu parts)\n",
                    (unsigned long long)sim->fault_number, (unsigned long long)sim->keep_number);
     say(text);
@@ -141,6 +144,7 @@ static bool options_good(const struct pica_sim_options *o) {
     return o->size == sizeof *o && o->workers <= 1024 && o->strategy >= 0 &&
            o->strategy <= PICA_SIM_STARVE && o->steal >= -1 && o->steal <= 1 && o->faults >= -1 &&
            o->faults <= 10000 &&
+           (o->choices != NULL || o->choices_size == 0) &&
            (o->report == NULL || o->report->size == sizeof *o->report);
 }
 
