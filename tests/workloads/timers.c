@@ -18,7 +18,11 @@ static int sleeper(void *arg) {
         pica_timeout timeout;
         double limit = 0.0001 * (1 + wl_choose(20));
         before = pica_time();
-        WL_EQ(pica_timeout_enter(&timeout, limit), 0);
+        rc = pica_timeout_enter(&timeout, limit);
+        if (wl_lacks(rc)) {
+            continue;
+        }
+        WL_EQ(rc, 0);
         rc = pica_sleep(0.001);
         rc = pica_timeout_exit(&timeout, rc);
         if (rc == PICA_ETIMEDOUT) {
