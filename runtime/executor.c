@@ -218,6 +218,7 @@ static void *thread_main(void *arg) {
     pica_executor *ex = arg;
     struct idler self = {.woken = 0};
     pica__job *job;
+    pica__thread_set_name("pica-pool");
     while ((job = next_job(ex, &self)) != NULL) {
         job->run(job);
         if (forked(ex)) {
@@ -266,7 +267,7 @@ static int thread_create(pica_executor *ex) {
     (void)pthread_attr_setstacksize(&attr, THREAD_STACK > least ? THREAD_STACK : least);
     attr_block_signals(&attr);
     attr_unbind(&attr);
-    rc = pica__thread_create(&thread, &attr, thread_main, ex, "pica-pool");
+    rc = pica__thread_create(&thread, &attr, thread_main, ex);
     (void)pthread_attr_destroy(&attr);
     return rc;
 }

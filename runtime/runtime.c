@@ -259,14 +259,8 @@ static int threads_start(pica_runtime *rt, bool hosted) {
         return rc;
     }
     while (started < rt->workers && rc == 0) {
-        char name[16] = "pica-w";
-        unsigned n = started % 10000;
-        name[6] = (char)('0' + n / 1000);
-        name[7] = (char)('0' + n / 100 % 10);
-        name[8] = (char)('0' + n / 10 % 10);
-        name[9] = (char)('0' + n % 10);
         rc = pica__thread_create(&rt->worker[started].thread, NULL, pica__worker_main,
-                                 &rt->worker[started], name);
+                                 &rt->worker[started]);
         started += rc == 0;
     }
     wait_for_stopped(rt, started);

@@ -19,6 +19,7 @@
 #include "runtime/base/overflow.h"
 #include "runtime/base/park.h"
 #include "runtime/base/sim/sim.h"
+#include "runtime/base/thread.h"
 #include "runtime/fpcheck.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
@@ -125,9 +126,20 @@ static void worker_leave(pica__worker *worker) {
     pica__self_set(NULL);
 }
 
+static void set_name(const pica__worker *worker) {
+    char name[16] = "pica-w";
+    unsigned n = worker->index % 10000;
+    name[6] = (char)('0' + n / 1000);
+    name[7] = (char)('0' + n / 100 % 10);
+    name[8] = (char)('0' + n / 10 % 10);
+    name[9] = (char)('0' + n % 10);
+    pica__thread_set_name(name);
+}
+
 PICA__NO_TSAN void *pica__worker_main(void *arg) {
     pica__worker *worker = arg;
     pica_runtime *rt = worker->rt;
+    set_name(worker);
     int rc = worker_enter(worker);
     if (rc < 0) {
         int none = 0;

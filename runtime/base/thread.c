@@ -23,19 +23,22 @@ static uintptr_t number_of(pthread_t thread) {
     return number;
 }
 
-int pica__thread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*main)(void *arg), void *arg,
-                        const char *name) {
+int pica__thread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*main)(void *arg), void *arg) {
     if (pica__simulated()) {
         uintptr_t number = 0;
-        int rc = pica__sim_thread_start(&number, main, arg, name);
+        int rc = pica__sim_thread_start(&number, main, arg);
         *thread = simulated(number);
         return rc;
     }
-    int rc = -pthread_create(thread, attr, main, arg);
-    if (rc == 0) {
-        (void)pthread_setname_np(*thread, name);
+    return -pthread_create(thread, attr, main, arg);
+}
+
+void pica__thread_set_name(const char *name) {
+    if (pica__simulated()) {
+        pica__sim_thread_set_name(name);
+    } else {
+        (void)pthread_setname_np(pthread_self(), name);
     }
-    return rc;
 }
 
 void pica__thread_join(pthread_t thread) {

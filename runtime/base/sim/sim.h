@@ -58,7 +58,8 @@ bool pica__sim_enomem(void);
 void pica__sim_check_thread(void);
 
 /* Threads; see runtime/base/thread.h. The number is the thread's own as long as it was not joined or detached. */
-int pica__sim_thread_start(uintptr_t *number, void *(*main)(void *arg), void *arg, const char *name);
+int pica__sim_thread_start(uintptr_t *number, void *(*main)(void *arg), void *arg);
+void pica__sim_thread_set_name(const char *name);
 void pica__sim_thread_join(uintptr_t number);
 void pica__sim_thread_detach(uintptr_t number);
 uintptr_t pica__sim_thread_self(void);

@@ -476,9 +476,13 @@ pica__sim_thread *pica__sim_thread_make(void *(*main)(void *arg), void *arg, con
     return t;
 }
 
-int pica__sim_thread_start(uintptr_t *number, void *(*main)(void *arg), void *arg,
-                           const char *name) {
-    pica__sim_thread *t = pica__sim_thread_make(main, arg, name);
+void pica__sim_thread_set_name(const char *name) {
+    pica__sim_thread *self = pica__the_sim.current;
+    (void)snprintf(self->name, sizeof self->name, "%s", name);
+}
+
+int pica__sim_thread_start(uintptr_t *number, void *(*main)(void *arg), void *arg) {
+    pica__sim_thread *t = pica__sim_thread_make(main, arg, "new");
     if (t == NULL) {
         return -EAGAIN;
     }
