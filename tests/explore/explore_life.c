@@ -162,9 +162,16 @@ static void counts_call(void *arg) {
     s->calls++;
 }
 
+static int ends_at_once(void *arg) {
+    (void)arg;
+    return 0;
+}
+
+/* One that must be told, or one that may end while it is about to be. */
 static int leaves_child(void *arg) {
     (void)arg;
-    return pica_create_task(NULL, for_ever, NULL) == 0 ? 5 : -EIO;
+    pica_fn fn = ex_choose(2) == 0 ? for_ever : ends_at_once;
+    return pica_create_task(NULL, fn, NULL) == 0 ? 5 : -EIO;
 }
 
 static const pica_fn leaves_child_fn = leaves_child;
@@ -227,6 +234,7 @@ static void setup_call_two(void) {
 
 static void writes_data(void *arg) {
     (void)arg;
+    tell(&called);
     s->calls++;
 }
 
@@ -236,6 +244,9 @@ static void handle_canceller(void *arg) {
     hear(&runs);
     pica_loop *loop = pica_runtime_loop(s->rt, 0);
     EX_CHECK(pica_call_soon_threadsafe(loop, writes_data, NULL, &handle) == 0);
+    if (ex_choose(2) == 1) {
+        hear(&called);
+    }
     s->result[1] = pica_handle_cancel(handle);
     pica_handle_unref(handle);
     EX_CHECK(s->result[1] != 0 || s->calls == 1); /* it has run: what it did is seen */
