@@ -45,11 +45,17 @@ class Parts(unittest.TestCase):
 
     def test_rows(self):
         rows, remark = self.call(r"printf '4\tseeds\t20\t0\n'")
-        self.assertEqual((rows, remark), ([(4, "seeds", 20, 0)], None))
+        self.assertEqual((rows, remark), ([(4, "seeds", 20, 0, True)], None))
 
     def test_failed_rows_are_told(self):
         rows, _ = self.call(r"printf '4\tseeds\t20\t3\n'; exit 1")
-        self.assertEqual(rows, [(4, "seeds", 20, 3)])
+        self.assertEqual(rows, [(4, "seeds", 20, 3, True)])
+
+    def test_rows_of_several_promises(self):
+        rows, _ = self.call(r"printf '4,6-7 no memory\tn-th\t20\t0\n- other\tx\tskipped: no clang\t0\n'")
+        self.assertEqual(rows, [(4, "no memory (n-th)", 20, 0, True), (6, "no memory (n-th)", 20, 0, False),
+                                (7, "no memory (n-th)", 20, 0, False),
+                                (0, "other (x), skipped: no clang", 0, 0, True)])
 
     def test_a_status_without_a_failed_row_fails(self):
         self.assertEqual(self.call(r"printf '4\tseeds\t20\t0\n'; exit 1")[1][0], "failed")
@@ -68,7 +74,7 @@ class Parts(unittest.TestCase):
 
     def test_the_table_names_what_is_not_shown(self):
         with contextlib.redirect_stdout(io.StringIO()) as out:
-            missing = runner.table([(4, "seeds", 20, 0), (4, "seeds", 5, 1), (5, "cases", 0, 0)])
+            missing = runner.table([(4, "seeds", 20, 0, True), (4, "seeds", 5, 1, True), (5, "cases", 0, 0, True)])
         self.assertNotIn(4, missing)
         self.assertIn(5, missing)
         self.assertRegex(out.getvalue(), r"seeds +25 +1\n")
