@@ -1,8 +1,9 @@
-/* The idle protocol of runtime/idle.c, with the worker's loop of runtime/worker.c around it: work for anybody
- * (the shared queue) and messages to one worker (its inbox) come from other threads while workers fall asleep.
+/* The idle protocol of runtime/idle.c, with the worker's loop of runtime/worker.c around it: work
+ * for anybody (the shared queue) and messages to one worker (its inbox) come from other threads
+ * while workers fall asleep.
  *
- * Each step says what it mirrors: FUNCTION "what the line does". Nobody sleeps with a bound here: what a watcher
- * would find later is a lost wake-up here. (Watchers: watch.pml.)
+ * Each step says what it mirrors: FUNCTION "what the line does". Nobody sleeps with a bound here:
+ * what a watcher would find later is a lost wake-up here. (Watchers: watch.pml.)
  *
  * The environment of the verifier says what is run (one verifier serves all scenarios):
  *   WORKERS, SUBMITTERS, POSTERS   how many; each submitter submits one task, each poster calls one loop
@@ -45,7 +46,8 @@ bool at_once;
 
 #include "memory.pml"
 
-/* rt->idle.sleepers, the last one first, and pica__worker.idle_listed: only touched under the lock. */
+/* rt->idle.sleepers, the last one first, and pica__worker.idle_listed: only touched under the
+ * lock. */
 byte list[MOST];
 byte listed_count;
 bool listed[MOST];
@@ -55,8 +57,8 @@ bool asleep[MOST]; /* in pica__engine_wait */
 byte begun, ended, called;
 bool started;
 
-/* idle.c wake_if_sleeping: "load sleep", "compare-and-swap SLEEPING to NOTIFIED", pica__engine_wake. The load only
- * saves the compare-and-swap. */
+/* idle.c wake_if_sleeping: "load sleep", "compare-and-swap SLEEPING to NOTIFIED",
+ * pica__engine_wake. The load only saves the compare-and-swap. */
 inline wake_if_sleeping(w) {
     d_step {
         if
@@ -235,7 +237,8 @@ turn: /* worker.c turn: pica__loop_drain_inbox, run_callbacks */
     :: else -> skip
     fi;
     if
-    :: !searching && workers > 1 -> begin_search() /* and a look at the other deques, where there is nothing in this model */
+    :: !searching && workers > 1 ->
+        begin_search() /* and a look at the other deques, where there is nothing in this model */
     :: else -> skip
     fi;
     /* worker.c park */
@@ -286,7 +289,8 @@ proctype submitter() {
 /* loop.c pica__loop_post: pica__inbox_push, pica__worker_wake */
 proctype poster(byte me) {
     BUFFER;
-    d_step { store(INBOX(me), 1) }; /* its compare-and-swap releases: no more than a store that keeps its place */
+    /* Its compare-and-swap releases: no more than a store that keeps its place. */
+    d_step { store(INBOX(me), 1) };
     fence_but(DEFECT_NO_FENCE_WAKE);
     wake_if_sleeping(me);
     fence()

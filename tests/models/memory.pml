@@ -1,17 +1,20 @@
 /* The memory of the SPIN models: a store buffer for each process.
  *
- * A store waits in the buffer of its process, and gets out in the order of the program, at the latest at a
- * fence. A load sees what its own process stored last, else what is out. A read-modify-write acts on what is out and
- * does not empty the buffer (with -DX86 it does): so it is no fence, as on ARM and in C11, and what a fence of the
- * library's is for is not done by chance by the lock next to it. A lock that is given back is a store like others,
- * so what was done under it is out before the lock is.
+ * A store waits in the buffer of its process, and gets out in the order of the program, at the
+ * latest at a fence. A load sees what its own process stored last, else what is out. A read-
+ * modify-write acts on what is out and does not empty the buffer (with -DX86 it does): so it is no
+ * fence, as on ARM and in C11, and what a fence of the library's is for is not done by chance by
+ * the lock next to it. A lock that is given back is a store like others, so what was done under it
+ * is out before the lock is.
  *
- * A process that sleeps or ends has emptied its buffer before: to get out later is the same as to fall asleep later.
+ * A process that sleeps or ends has emptied its buffer before: to get out later is the same as to
+ * fall asleep later.
  *
  * (The skips are there because SPIN lets no break lead to a d_step.)
  *
- * In each process: BUFFER; the variables are elements of mem, named by numbers; `defect` is what is wrong, and `at_once` says
- * that stores do not wait: where fences do not matter, that makes a model of more parties small enough.
+ * In each process: BUFFER; the variables are elements of mem, named by numbers; `defect` is what
+ * is wrong, and `at_once` says that stores do not wait: where fences do not matter, that makes a
+ * model of more parties small enough.
  */
 #define DEPTH 6
 byte mem[VARIABLES];
@@ -74,8 +77,9 @@ inline load(var, to) {
     skip
 }
 
-/* runtime/base/lock.h. Who waits for a lock gets its own stores out. What is done under it is one step: of all
- * that, others see nothing but the stores, and those later; so there mem is read directly. */
+/* runtime/base/lock.h. Who waits for a lock gets its own stores out. What is done under it is one
+ * step: of all that, others see nothing but the stores, and those later; so there mem is read
+ * directly. */
 inline lock(var) {
     do
     :: atomic { mem[var] == 0 -> mem[var] = 1; break }

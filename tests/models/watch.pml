@@ -1,12 +1,15 @@
-/* Who watches: runtime/worker.c park, begin_duty, end_duty and steal_from_stuck. Work lies where nobody is told of it
- * (a LIFO slot), behind a worker that computes until that work has run; somebody who sleeps with a bound must come.
+/* Who watches: runtime/worker.c park, begin_duty, end_duty and steal_from_stuck. Work lies where
+ * nobody is told of it (a LIFO slot), behind a worker that computes until that work has run;
+ * somebody who sleeps with a bound must come.
  *
- * Here a sleep with a bound may end at any time, and time is no more than that. One memory for all, and a critical
- * section is a step: fences are the business of idle.pml. The list of sleepers is taken from in any order.
+ * Here a sleep with a bound may end at any time, and time is no more than that. One memory for
+ * all, and a critical section is a step: fences are the business of idle.pml. The list of sleepers
+ * is taken from in any order.
  *
- * One worker after the other is kept busy: a completion of I/O wakes worker 0, whose task wakes another one and computes
- * until that has run, and so on to the last task, which only runs. So each of CHAIN tasks but the last occupies a worker.
- * With two workers it does not show that who watched may get stuck itself, so there must be three.
+ * One worker after the other is kept busy: a completion of I/O wakes worker 0, whose task wakes
+ * another one and computes until that has run, and so on to the last task, which only runs. So
+ * each of CHAIN tasks but the last occupies a worker. With two workers it does not show that who
+ * watched may get stuck itself, so there must be three.
  *
  *   WORKERS, CHAIN, DEFECT    in the environment of the verifier; CHAIN at most WORKERS
  */
@@ -45,8 +48,8 @@ byte steps[MOST];     /* pica__worker.steps */
 byte lifo[MOST];      /* 0, or 1 + the task */
 byte begun, ended;    /* tasks run in their order */
 
-/* idle.c pica__idle_notify: as a step, from the look at the counters on. (That they may be old by the time of the lock
- * is in idle.pml.) */
+/* idle.c pica__idle_notify: as a step, from the look at the counters on. (That they may be old by
+ * the time of the lock is in idle.pml.) */
 inline idle_notify() {
     atomic {
         if
@@ -82,8 +85,8 @@ inline stop_searching(found) {
     fi
 }
 
-/* A task: it wakes the next one (ready.c ready_here: the slot was empty, so nobody is told), and computes until that
- * has run. worker.c "pica__worker_step" is before it runs. */
+/* A task: it wakes the next one (ready.c ready_here: the slot was empty, so nobody is told), and
+ * computes until that has run. worker.c "pica__worker_step" is before it runs. */
 inline run_task() {
     atomic {
         steps[me] = 1 - steps[me]; /* it only matters that it changes between two looks at most once more */
@@ -116,7 +119,8 @@ turn: /* worker.c turn: pica__engine_wait, run_tasks: pica__worker_pick */
         goto turn
     :: else -> skip
     fi;
-    /* worker.c run_from_elsewhere: a stolen task would come from a deque; the slots are for the watcher */
+    /* worker.c run_from_elsewhere: a stolen task would come from a deque; the slots are for the
+     * watcher */
     atomic {
         if
         :: !mine && 2 * searching < workers -> searching++; mine = true
