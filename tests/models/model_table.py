@@ -123,15 +123,19 @@ GENMC = [
         ("the claim by a store", "runtime/cancel.c",
          [("""        if (atomic_compare_exchange_weak_explicit(&task->word, &old, new, memory_order_acq_rel,
                                                   memory_order_relaxed)) {
-            return state == PICA__TASK_WAITING ? CLAIMED : RECORDED;
+            if (state != PICA__TASK_WAITING) {
+                return RECORDED;
+            }
+            PICA__MOVED(TASK, PICA__TASK_WAITING, PICA__TASK_CLAIMED);
+            return CLAIMED;
         }""", """        atomic_store_explicit(&task->word, new, memory_order_seq_cst);
         return state == PICA__TASK_WAITING ? CLAIMED : RECORDED;""")]),
         ("request: acq_rel>release", "runtime/cancel.c",
          [("""&old, new, memory_order_acq_rel,
                                                   memory_order_relaxed)) {
-            return state""", """&old, new, memory_order_release,
+            if (state""", """&old, new, memory_order_release,
                                                   memory_order_relaxed)) {
-            return state""")]),
+            if (state""")]),
     ]),
     ("future.cancel", "future.c", ["COMPLETERS=1", "CANCELLERS=1"], ("--check-liveness",), FUTURE, [
         ("the waiters before the result", "runtime/future.c",
