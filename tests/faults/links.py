@@ -175,8 +175,10 @@ def vanished(run, link):
             except BlockingIOError:
                 pass
             socks.append(sock)
-        while server.descriptors() < before + len(socks):
+        end = time.monotonic() + serving.LIMIT
+        while (there := server.descriptors()) < before + len(socks) and time.monotonic() < end:
             time.sleep(0.005)
+        assert there >= before + len(socks), f"only {there - before} of {len(socks)} clients were accepted"
         link.rule("counter drop")
         start = time.monotonic()
         wrong = faults.settled(server, before)
