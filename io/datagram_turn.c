@@ -78,7 +78,7 @@ static bool turn_commit(pica__wait *wait) {
     pica__lock(&endpoint->lock);
     int rc = join_line(pica__datagram_socket(endpoint), w->flag);
     if (rc != -EAGAIN) {
-        wait->result = rc;
+        wait->task->outcome = rc;
     } else if (pica__wait_publish(wait)) {
         waits = true;
         PICA__MOVED(TURN, PICA__TURN_TAKEN, PICA__TURN_LINE);

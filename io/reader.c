@@ -334,6 +334,31 @@ static ssize_t receive_more(struct pica_reader *reader, pica_socket *socket) {
     return rc < 0 ? rc : n;
 }
 
+static bool is_first(const struct pica_reader *reader) {
+    return buffered(reader) == 0 && !reader->bulk;
+}
+
+/* The worker's part of receive_awaited. */
+static int receive_ahead_of_task(void *arg) {
+    struct pica_reader *reader = arg;
+    return (int)receive_first(reader, pica__stream_of_reader(reader)->socket); /* at most PICA__SOCKET_TURN */
+}
+
+/* Waits, since a receive would find nothing, and receives into the empty buffer. As receive_first; or the wait failed:
+ * false, and *n says how. */
+static bool receive_awaited(struct pica_reader *reader, ssize_t *n) {
+    struct pica__stream *stream = pica__stream_of_reader(reader);
+    bool received;
+    settle(reader);
+    *n = pica__socket_wait_ahead(stream->socket, receive_ahead_of_task, reader, &received);
+    reader->turn = 0;
+    if (*n >= 0 && pica__writer_closing(&stream->writer)) {
+        *n = PICA_ECLOSED;
+        return false;
+    }
+    return received;
+}
+
 /* Receives into the buffer, behind what is there. Bytes, 0 for the end, negative. */
 static ssize_t fill(struct pica_reader *reader) {
     pica_socket *socket = pica__stream_of_reader(reader)->socket;
@@ -342,14 +367,18 @@ static ssize_t fill(struct pica_reader *reader) {
         if (n <= 0) {
             return n;
         }
-        if (!pica__socket_may_recv(socket)) {
-            int rc = wait_for_more(reader);
+        bool wait = !pica__socket_may_recv(socket);
+        if (wait && is_first(reader)) {
+            if (!receive_awaited(reader, &n)) {
+                return n;
+            }
+        } else {
+            int rc = wait ? wait_for_more(reader) : 0;
             if (rc < 0) {
                 return rc;
             }
+            n = is_first(reader) ? receive_first(reader, socket) : receive_more(reader, socket);
         }
-        n = buffered(reader) == 0 && !reader->bulk ? receive_first(reader, socket)
-                                                   : receive_more(reader, socket);
         if (n > 0) {
             reader->turn += (size_t)n;
             return n;

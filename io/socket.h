@@ -91,7 +91,7 @@ struct pica_socket {
     /* The stream over it, or NULL. Stored under the lock of the loop's closers (relaxed), loaded under it, and by
      * events (relaxed), which only have its lines fetched. */
     void *_Atomic owner;
-    const pica_task *rd_task; /* rd locked: whose rd.waiter is, or was */
+    pica_task *rd_task;      /* rd locked: whose rd.waiter is, or was */
     pica__socket_side rd;
     pica__socket_side wr;
     pica__op rd_op;          /* the sides' polls; home loop only */
@@ -162,6 +162,8 @@ static inline bool pica__socket_reading(pica_socket *socket) {
 /* Receiving in a reader's turn: a try, and the wait for the next one. */
 ssize_t pica__socket_recv_begun(pica_socket *socket, void *buffer, size_t size);
 int pica__socket_wait_begun(pica_socket *socket);
+/* The same wait, and a try by whoever resumes the task: see pica__suspend_ahead. */
+int pica__socket_wait_ahead(pica_socket *socket, pica__ahead_fn receive, void *arg, bool *received);
 /* Whether a try is worth it: false means that it would say -EAGAIN. */
 static inline bool pica__socket_may_recv(pica_socket *socket) {
     uint32_t state = atomic_load_explicit(&socket->rd.state, memory_order_relaxed);

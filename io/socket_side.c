@@ -72,7 +72,6 @@ static bool writable_take(pica_socket *socket, const pica__socket_side *side) {
     return wanted;
 }
 
-/* What waited on a side goes on with result. */
 static void tell(pica_socket *socket, struct pica__socket_wait *waiter, bool writable,
                  int result) {
     if (waiter != NULL) {
@@ -107,13 +106,19 @@ static void side_event(pica_socket *socket, pica__socket_side *side, int result,
     }
     side->armed = more;
     struct pica__socket_wait *waiter = waiter_take(side);
+    pica_task *reader = NULL;
     if (waiter != NULL && side == &socket->rd) {
+        reader = socket->rd_task;
         reader_prefetch(socket);
     }
     bool writable = writable_take(socket, side);
     side_unlock(side, (state + PICA__SIDE_TICK) | PICA__SIDE_READY |
                           (sticky ? (uint32_t)PICA__SIDE_STICKY : 0));
-    tell(socket, waiter, writable, 0);
+    if (reader != NULL) {
+        pica__wait_fire_task(reader, 0);
+    } else {
+        tell(socket, waiter, writable, 0);
+    }
     if (!more) {
         pica__socket_end(socket, 0);
     }
@@ -227,16 +232,16 @@ static bool wait_commit(pica__wait *wait) {
     struct pica__socket_wait *w = PICA__CONTAINER_OF(wait, struct pica__socket_wait, wait);
     pica_socket *socket = w->socket;
     pica__socket_side *side = w->side;
-    const pica_task *task = wait->task;
+    pica_task *task = wait->task;
     bool waits = false;
     bool failed = false;
     uint32_t state = side_lock(side);
     if (is_closed(socket)) {
-        wait->result = PICA_ECLOSED;
+        task->outcome = PICA_ECLOSED;
     } else if (side->waiter != NULL) {
-        wait->result = -EBUSY;
+        task->outcome = -EBUSY;
     } else if ((state & PICA__SIDE_READY) != 0 && state != side->drained) {
-        wait->result = 0;
+        task->outcome = 0;
     } else if (pica__wait_publish(wait)) {
         waits = true;
         side->waiter = w;
@@ -255,17 +260,18 @@ static bool wait_commit(pica__wait *wait) {
     return waits;
 }
 
-/* With a use. */
-int pica__socket_wait(pica_socket *socket, pica__socket_side *side) {
-    struct pica__socket_wait w = {
+static inline struct pica__socket_wait wait_on(pica_socket *socket, pica__socket_side *side) {
+    return (struct pica__socket_wait){
         .wait = {&wait_ops, pica__current(), NULL, ~socket->fd},
         .socket = socket,
         .side = side,
     };
-    if (w.wait.task == NULL) {
-        return PICA_ENOTASK;
-    }
-    return pica__suspend(&w.wait, wait_commit);
+}
+
+/* With a use. */
+int pica__socket_wait(pica_socket *socket, pica__socket_side *side) {
+    struct pica__socket_wait w = wait_on(socket, side);
+    return w.wait.task == NULL ? PICA_ENOTASK : pica__suspend(&w.wait, wait_commit);
 }
 
 int pica__socket_wait_readable(pica_socket *socket) {
@@ -411,6 +417,13 @@ INLINED ssize_t pica__socket_recv_begun(pica_socket *socket, void *buffer, size_
 
 int pica__socket_wait_begun(pica_socket *socket) {
     return pica__socket_wait(socket, &socket->rd);
+}
+
+int pica__socket_wait_ahead(pica_socket *socket, pica__ahead_fn receive, void *arg, bool *received) {
+    struct pica__socket_wait w = wait_on(socket, &socket->rd);
+    *received = false;
+    return w.wait.task == NULL ? PICA_ENOTASK
+                               : pica__suspend_ahead(&w.wait, wait_commit, receive, arg, received);
 }
 
 INLINED ssize_t pica__socket_sendv_begun(pica_socket *socket, const struct iovec *buffers, int count) {

@@ -14,6 +14,7 @@
 
 #include "runtime/base/alloc.h"
 #include "runtime/base/compiler.h"
+#include "runtime/task.h"
 
 static void place_set(struct pica__chunk *place, struct pica__claim *claim) {
     memcpy(place->data, &claim, sizeof claim);
@@ -59,8 +60,9 @@ static bool claim_commit(pica__wait *wait) {
     bool waits = false;
     pica__lock(&writer->lock);
     uint32_t state = atomic_load_explicit(&writer->state, memory_order_relaxed);
-    wait->result = pica__writer_refusal(writer);
-    if (wait->result == 0 && (state & PICA__WRITER_FLUSHING) != 0 && pica__wait_publish(wait)) {
+    int rc = pica__writer_refusal(writer);
+    wait->task->outcome = rc;
+    if (rc == 0 && (state & PICA__WRITER_FLUSHING) != 0 && pica__wait_publish(wait)) {
         waits = true;
         claim->placed = true;
         if (writer->waiting.first == NULL) {

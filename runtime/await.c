@@ -47,7 +47,7 @@ static bool await_commit(pica__wait *wait) {
     pica__lock(&future->lock);
     bool waits = false;
     if (atomic_load_explicit(&future->state, memory_order_relaxed) & PICA__FUTURE_DONE) {
-        wait->result = 0;
+        wait->task->outcome = 0;
     } else if (pica__wait_publish(wait)) {
         pica__list_push_back(&future->waiters, &node->waiter.link);
         waits = true;
@@ -142,10 +142,11 @@ PICA__NO_TSAN static int run_in_place(pica_task *self, pica_task *task,
     int rc = 0;
     self->waits++;
     self->wait = &wait;
+    self->outcome = 0;
     while (!pica__wait_publish(&wait)) {
         (void)pica__cancel(task); /* claimed but not begun: it ends without running */
-        rc = wait.result;
-        wait.result = 0;
+        rc = self->outcome;
+        self->outcome = 0;
     }
     pica__worker *worker = pica__self();
     pica__count(&worker->stats.inplace, 1);

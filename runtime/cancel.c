@@ -42,7 +42,7 @@ static enum request request(pica_task *task) {
     }
 }
 
-/* Gives a claim back. withdrawn: the wait was taken back, the task resumes with wait->result. */
+/* Gives a claim back. withdrawn: the wait was taken back, the task resumes with task->outcome. */
 static void release(pica_task *task, bool clear_cancel, bool withdrawn) {
     uint32_t old = atomic_load_explicit(&task->word, memory_order_relaxed);
     for (;;) {
@@ -82,7 +82,7 @@ static void cancel_wait(pica_task *task) {
         pica__sim_point();
     }
     if (withdrawn) {
-        wait->result = PICA_ECANCELED;
+        task->outcome = PICA_ECANCELED;
     }
     release(task, withdrawn, withdrawn);
 }

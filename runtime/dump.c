@@ -187,7 +187,7 @@ UNSEEN static bool look_at_wait(pica_task *task, uint32_t word, struct shown *sh
     pica__wait *wait = __atomic_load_n(&task->wait, __ATOMIC_RELAXED);
     const struct pica__wait_ops *ops = __atomic_load_n(&wait->ops, __ATOMIC_RELAXED);
     pica_future *target = __atomic_load_n(&wait->target, __ATOMIC_RELAXED);
-    int about = __atomic_load_n(&wait->result, __ATOMIC_RELAXED);
+    int about = __atomic_load_n(&wait->about, __ATOMIC_RELAXED);
     pica_task *owner = __atomic_load_n(&wait->task, __ATOMIC_RELAXED);
     atomic_thread_fence(memory_order_acquire);
     if (word_of(task) != word || __atomic_load_n(&task->waits, __ATOMIC_RELAXED) != waits ||

@@ -87,7 +87,7 @@ static bool group_commit(pica__wait *wait) {
     bool waits = false;
     pica__lock(&g->lock);
     if (satisfied(g)) {
-        wait->result = 0;
+        wait->task->outcome = 0;
     } else if (pica__wait_publish(wait)) {
         g->linked = true;
         waits = true;

@@ -95,7 +95,9 @@ static void ready_here(pica__worker *worker, pica_task *task) {
     if (worker->current == NULL) {
         /* From a completion, a timer or a callback: the loop runs it right after this turn's I/O. Who
          * else is woken is decided once for the batch. */
-        __builtin_prefetch(task->fiber, 1);
+        if (task->ahead == NULL) { /* else there is time later */
+            __builtin_prefetch(task->fiber, 1);
+        }
         deque_push(worker, (uintptr_t)task);
         worker->ready_pushed++;
         return;

@@ -50,6 +50,7 @@ static pica__fiber *entry_fiber(pica__worker *worker, uintptr_t entry) {
     if ((entry & PICA__ENTRY_START) == 0) {
         worker->current = task;
         pica__worker_step(worker);
+        pica__wait_ahead(task, worker->tsan);
         return task->fiber;
     }
     if (entry_is_dead(entry)) {

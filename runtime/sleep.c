@@ -80,7 +80,7 @@ static bool sleep_commit(pica__wait *wait) {
     pica__lock(&loop->timers.lock);
     int rc = pica__timer_push_locked(loop, &node->timer, node->when, &earliest);
     if (rc < 0) {
-        wait->result = rc;
+        wait->task->outcome = rc;
     } else if (pica__wait_publish(wait)) {
         waits = true;
     } else {

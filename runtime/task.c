@@ -100,6 +100,7 @@ static pica_task *task_alloc(pica_loop *loop, pica_fn fn, void *arg, bool keep) 
     task->loop = loop;
     task->wait = NULL;
     task->fiber = NULL;
+    task->ahead = NULL;
     task->start.kind = PICA__WORK_START;
     task->ready.kind = PICA__WORK_RESUME;
     task->name = NULL;

@@ -40,6 +40,7 @@ typedef struct pica__registered {
 
 struct pica_task {
     pica_future future;       /* first: a task is a future */
+    /* What a resumption needs: one line. */
     /* See wait.h. Written by the task's worker, by whoever fires its wait, and by cancellers, all by
      * read-modify-writes with acq_rel, which are each other's partners. */
     _Atomic uint32_t word;
@@ -48,14 +49,22 @@ struct pica_task {
     /* Suspensions, awaits in place among them; wraps. Written by the task before it waits, read by
      * dump.c to see whether what it read of a wait was one and the same. */
     uint16_t waits;
-    pica_fn fn;
-    void *arg;
-    pica_destroy arg_destroy;
+    /* What a wait ended with. Written by whoever fires or withdraws it, or by its commit, before the task is made
+     * runnable; read by the task when it has resumed. Here and not in the wait, because it is known when the task's
+     * stack is in no cache yet. */
+    int outcome;
     pica_loop *loop;          /* home, constant */
     pica__wait *wait;         /* while WAITING or CLAIMED: where; written before WAITING */
     struct pica__fiber *fiber; /* while suspended: where to switch to */
-    pica__work start;         /* linked while in an intrusive queue as unstarted */
+    /* What the worker that resumes the task does first, while the stack is on its way; NULL: nothing. Written by
+     * the task before it waits, and taken out by the worker: see pica__suspend_ahead. */
+    pica__ahead_fn ahead;
+    void *ahead_arg;
     pica__work ready;         /* linked while in an intrusive queue to be resumed */
+    pica_fn fn;
+    void *arg;
+    pica_destroy arg_destroy;
+    pica__work start;         /* linked while in an intrusive queue as unstarted */
     pica__registered all;     /* in the loop's registry of tasks that have not ended */
     char *name;               /* NULL: "Task-<id>", made when it is asked for */
     size_t stack_size;        /* if own_stack */
@@ -72,7 +81,7 @@ struct pica_task {
 };
 
 /* Rounded up to whole lines, so that allocators with classes of sizes begin it on one: what a resumption
- * needs (word to fiber) then lies in one. */
+ * needs (word to ahead_arg) then lies in one. */
 #define PICA__TASK_SIZE ((sizeof(struct pica_task) + PICA__CACHELINE - 1) / PICA__CACHELINE * PICA__CACHELINE)
 
 /* Asks for the line that a resumption needs. */

@@ -36,10 +36,11 @@ static void suspend_commit(pica__worker *worker, void *arg) {
 /* In the task's own context. Acquire: what the one who fired wrote is visible from here on. */
 PICA__TSAN_APART static int resumed(pica__wait *wait) {
     (void)atomic_load_explicit(&wait->task->word, memory_order_acquire);
-    if (wait->result == PICA_ECANCELED) {
+    int outcome = wait->task->outcome;
+    if (outcome == PICA_ECANCELED) {
         (void)pica__cancel_take(wait->task); /* what was requested since is delivered with it */
     }
-    return wait->result;
+    return outcome;
 }
 
 PICA__NO_TSAN static inline int suspend(pica__worker *worker, pica__wait *wait,
@@ -58,11 +59,51 @@ PICA__NO_TSAN static inline int suspend(pica__worker *worker, pica__wait *wait,
 PICA__NO_TSAN int pica__suspend(pica__wait *wait, bool (*commit)(pica__wait *wait)) {
     wait->task->waits++;
     wait->task->wait = wait;
+    wait->task->outcome = 0;
     return suspend(pica__self(), wait, commit);
 }
 
 PICA__NO_TSAN int pica__suspend_claimed(pica__wait *wait, bool (*commit)(pica__wait *wait)) {
     return suspend(pica__self(), wait, commit);
+}
+
+/* Asks for the lines of the stack that the task touches when it resumes, well before it does: they lie around its
+ * wait. With 1024 connections that is 2 % of an echo request; a hint, so what is not there does no harm. */
+static inline void stack_prefetch(const pica__wait *wait) {
+    for (int i = -3; i <= 2; i++) {
+        __builtin_prefetch((const char *)wait + i * PICA__CACHELINE, 1);
+    }
+}
+
+PICA__NO_TSAN int pica__suspend_ahead(pica__wait *wait, bool (*commit)(pica__wait *wait),
+                                      pica__ahead_fn ahead, void *arg, bool *called) {
+    pica_task *task = wait->task;
+    task->ahead = ahead;
+    task->ahead_arg = arg;
+    int outcome = pica__suspend(wait, commit);
+    *called = task->ahead == NULL;
+    task->ahead = NULL;
+    return outcome;
+}
+
+/* In the task's context. Acquire: as in resumed. */
+PICA__TSAN_APART static int ahead_call(pica_task *task, pica__ahead_fn ahead) {
+    (void)atomic_load_explicit(&task->word, memory_order_acquire);
+    return ahead(task->ahead_arg);
+}
+
+PICA__NO_TSAN void pica__wait_ahead(pica_task *task, void *runtime) {
+    pica__ahead_fn ahead = task->ahead;
+    if (ahead != NULL && task->outcome == 0) {
+        task->ahead = NULL;
+        __builtin_prefetch(task->fiber, 1);
+        stack_prefetch(task->wait);
+#if PICA__TSAN
+        pica__tsan_leave(task->tsan_fiber);
+#endif
+        task->outcome = ahead_call(task, ahead);
+        (void)pica__tsan_enter(runtime);
+    }
 }
 
 bool pica__wait_publish(pica__wait *wait) {
@@ -75,7 +116,7 @@ bool pica__wait_publish(pica__wait *wait) {
             cancelled ? old & ~(uint32_t)PICA__TASK_CANCEL
                       : (old & ~(uint32_t)PICA__TASK_STATE) | (uint32_t)PICA__TASK_WAITING;
         if (cancelled) {
-            wait->result = PICA_ECANCELED;
+            task->outcome = PICA_ECANCELED;
         }
         if (atomic_compare_exchange_weak_explicit(&task->word, &old, new, memory_order_acq_rel,
                                                   memory_order_relaxed)) {
@@ -94,18 +135,8 @@ void pica__wait_publish_uncancellable(pica__wait *wait) {
     PICA__MOVED(TASK, PICA__TASK_RUNNING, PICA__TASK_WAITING);
 }
 
-/* Asks for the lines of the stack that the task touches when it resumes, well before it does: they lie around its
- * wait. With 1024 connections that is 2 % of an echo request; a hint, so what is not there does no harm. */
-static inline void stack_prefetch(const pica__wait *wait) {
-    for (int i = -3; i <= 2; i++) {
-        __builtin_prefetch((const char *)wait + i * PICA__CACHELINE, 1);
-    }
-}
-
-void pica__wait_fire(pica__wait *wait, int result) {
-    stack_prefetch(wait);
-    pica_task *task = wait->task;
-    wait->result = result;
+void pica__wait_fire_task(pica_task *task, int result) {
+    task->outcome = result;
     uint32_t old = atomic_load_explicit(&task->word, memory_order_relaxed);
     for (;;) {
         uint32_t state = pica__task_state(old);
@@ -121,6 +152,11 @@ void pica__wait_fire(pica__wait *wait, int result) {
             return;
         }
     }
+}
+
+void pica__wait_fire(pica__wait *wait, int result) {
+    stack_prefetch(wait);
+    pica__wait_fire_task(wait->task, result);
 }
 
 bool pica__cancel_take(pica_task *task) {

@@ -74,14 +74,15 @@ struct pica__wait_ops {
  * passed on to target, because the one that waits has others to pass it on to. */
 extern const struct pica__wait_ops pica__member_ops;
 
+/* What a worker does for a task that it resumes: see pica__suspend_ahead. */
+typedef int (*pica__ahead_fn)(void *arg);
+
 /* One suspension of one task. Lies on the task's stack. */
 typedef struct pica__wait {
     const struct pica__wait_ops *ops;
     pica_task *task;
     pica_future *target; /* awaits: the future that a cancel is passed on to; else NULL */
-    /* Written by whoever fires or withdraws, read after the resume. Until then, for dumps: the complement of
-     * the descriptor that the wait is about, or 0. */
-    int result;
+    int about; /* for dumps: the complement of the descriptor that the wait is about, or 0 */
 } pica__wait;
 
 /* The current task, or NULL: what every suspending call asks first. */
@@ -89,11 +90,20 @@ pica_task *pica__current(void);
 
 /* Suspends the current task. commit(wait) runs once the context is saved, on the context that runs
  * next: it returns true if the task now waits (it called pica__wait_publish, which succeeded, and
- * linked the node), false if the task is to go on (wait->result is set). Returns wait->result. */
+ * linked the node), false if the task is to go on with what it left in task->outcome, or 0. Returns the
+ * outcome. */
 int pica__suspend(pica__wait *wait, bool (*commit)(pica__wait *wait));
 /* The same for a task whose word is not RUNNING: wait is task->wait already, and a canceller may be reading
  * that. */
 int pica__suspend_claimed(pica__wait *wait, bool (*commit)(pica__wait *wait));
+/* As pica__suspend, for a task whose next step is a system call that needs nothing of its stack. If the outcome is 0,
+ * the worker that resumes the task calls ahead(arg) in its name before it switches there, and what that returns (never
+ * PICA_ECANCELED) is the outcome; *called tells. ahead may not suspend, and runs on some other stack, above a frame
+ * of the runtime. With many connections the stack is in no cache: it is asked for, and comes during the call. */
+int pica__suspend_ahead(pica__wait *wait, bool (*commit)(pica__wait *wait), pica__ahead_fn ahead, void *arg,
+                        bool *called);
+/* By the worker, in the runtime's context, before it switches to a suspended task: what the task asked for. */
+void pica__wait_ahead(pica_task *task, void *runtime);
 
 /* Lets others run, the current task behind them all. A cancellation stays pending. */
 void pica__yield(pica_task *self);
@@ -104,7 +114,7 @@ void pica__yield(pica_task *self);
 int pica__yield_turn(void);
 
 /* RUNNING -> WAITING, in a commit, under the object's lock, before the node is linked. False if a
- * cancellation is pending: it was consumed, wait->result is PICA_ECANCELED, and commit must return
+ * cancellation is pending: it was consumed, the outcome is PICA_ECANCELED, and commit must return
  * false. */
 bool pica__wait_publish(pica__wait *wait);
 /* The same for waits that must not be cut short: a pending cancellation stays pending. */
@@ -113,6 +123,8 @@ void pica__wait_publish_uncancellable(pica__wait *wait);
 /* Resumes the task with result. By whoever unlinked the node, once. The node must not be touched
  * afterwards. Any thread. */
 void pica__wait_fire(pica__wait *wait, int result);
+/* The same by one that knows the task, and need not look at the node, which is mostly in no cache. */
+void pica__wait_fire_task(pica_task *task, int result);
 
 /* True if a cancellation was pending; it is consumed: the caller returns PICA_ECANCELED. */
 bool pica__cancel_take(pica_task *task);

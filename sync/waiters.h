@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "runtime/base/lock.h"
+#include "runtime/task.h"
 #include "runtime/wait.h"
 
 /* The result that a commit leaves when it found that nothing had to be waited for. */
@@ -112,7 +113,7 @@ static inline void pica__waiters_fire_all(pica__waiting *chain, int result) {
 /* In a commit that found that nothing has to be waited for: rc is the call's result. */
 static inline void pica__waiting_at_once(pica__waiting *node, int rc) {
     node->at_once = rc;
-    node->wait.result = PICA__SYNC_AT_ONCE;
+    node->wait.task->outcome = PICA__SYNC_AT_ONCE;
 }
 
 /* Suspends the task of the node; returns the call's result. Who was fired has by that all that was

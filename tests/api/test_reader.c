@@ -361,6 +361,52 @@ TASK_TEST(cancel_a_read) {
     return 0;
 }
 
+static int peek_and_tell(void *arg) {
+    struct cancelled_read *r = arg;
+    const char *data;
+    r->n = pica_reader_peek(r->reader, &data);
+    if (r->n > 0) {
+        r->byte = data[0];
+        PT_EQ(pica_reader_consume(r->reader, 1), 0);
+    }
+    return 0;
+}
+
+/* The same where the reader's own buffer is received into, by the worker before the task goes on. Nothing is there
+ * when the wait begins, so it is the wait that ends with the byte or the cancellation. */
+TASK_TEST(cancel_a_peek) {
+    (void)arg;
+    struct side s;
+    pica_socket *raw;
+    pair_raw(&s, &raw, 0);
+    for (int i = 0; i < 300; i++) {
+        pica_task *task;
+        struct cancelled_read r = {s.reader, PICA_ECANCELED, 0};
+        PT_REQUIRE(pica_create_task(&task, peek_and_tell, &r) == 0);
+        PT_EQ(pica_yield(), 0);
+        char byte = (char)(i % 100 + 1);
+        if (i % 3 == 0) {
+            PT_EQ(pica_sendall(raw, &byte, 1), 0);
+        }
+        if (i % 2 != 0) {
+            PT_EQ(pica_yield(), 0);
+        }
+        pica_task_cancel(task);
+        (void)pica_join(task, NULL);
+        if (i % 3 != 0) {
+            PT_EQ(r.n, PICA_ECANCELED);
+        } else if (r.n == PICA_ECANCELED) {
+            PT_EQ(read_one(s.reader), byte);
+        } else {
+            PT_EQ(r.n, 1);
+            PT_EQ(r.byte, byte);
+        }
+    }
+    pica_socket_close(raw);
+    end_side(s);
+    return 0;
+}
+
 TASK_TEST(close_ends_a_read) {
     (void)arg;
     for (int i = 0; i < 100; i++) {

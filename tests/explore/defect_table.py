@@ -208,7 +208,7 @@ DEFECTS = [
      "glibc bug 25847 (a waiter that nobody wakes)", ["sync"]),
     ("the commit of an await does not look again", "runtime/await.c",
      [("    if (atomic_load_explicit(&future->state, memory_order_relaxed) & PICA__FUTURE_DONE) {\n"
-       "        wait->result = 0;\n    } else if", "    if")],
+       "        wait->task->outcome = 0;\n    } else if", "    if")],
      "", ["wait"]),
     ("a future goes while its completer is inside", "runtime/future.c",
      [("        pica__lock(&future->lock);\n        pica__unlock(&future->lock);\n        pica__future_fini",
@@ -279,9 +279,12 @@ DEFECTS = [
      "", ["executor"]),
     # --- sockets ---
     ("a wait does not look at readiness again", "io/socket_side.c",
-     [("    } else if ((state & PICA__SIDE_READY) != 0 && state != side->drained) {\n        wait->result = 0;\n"
+     [("    } else if ((state & PICA__SIDE_READY) != 0 && state != side->drained) {\n        task->outcome = 0;\n"
        "    } else if (pica__wait_publish", "    } else if (pica__wait_publish")],
      "", ["socket"]),
+    ("a worker receives for a task whose wait has failed", "runtime/wait.c",
+     [("    if (ahead != NULL && task->outcome == 0) {", "    if (ahead != NULL) {")],
+     "", ["api.reader"]),
     ("an empty receive forgets an event that came meanwhile", "io/socket_side.c",
      [("        socket->rd.drained = seen & ~(uint32_t)PICA__SIDE_LOCKED;",
        "        socket->rd.drained =\n"

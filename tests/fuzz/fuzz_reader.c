@@ -194,6 +194,12 @@ int pica__socket_wait_begun(pica_socket *socket) {
     }
 }
 
+int pica__socket_wait_ahead(pica_socket *socket, pica__ahead_fn receive, void *arg, bool *received) {
+    int rc = pica__socket_wait_begun(socket);
+    *received = rc == 0;
+    return rc == 0 ? receive(arg) : rc;
+}
+
 int pica_checkpoint(void) {
     bool cancelled = world.cancel_next;
     world.cancel_next = false;

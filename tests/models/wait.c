@@ -53,7 +53,6 @@ static void *waiter(void *arg) {
     node->wait.ops = &node_ops;
     node->wait.task = &task;
     node->wait.target = NULL;
-    node->wait.result = 0;
     node->linked = false;
     result = pica__suspend(&node->wait, node_commit);
     assert(result == PICA_ECANCELED || data[result - 1] == result);

@@ -18,6 +18,7 @@ struct member {
 static pica_lock lock; /* of the members */
 static struct member member[MEMBERS];
 static unsigned members;
+static bool hosting;
 static pica_address address;
 
 static int speaks(void *arg) {
@@ -34,12 +35,17 @@ static int speaks(void *arg) {
     return 0;
 }
 
-/* All of size bytes: 1; 0 at the end or after an error of the world. */
+/* All of size bytes: 1; 0 at the end; -1 after an error of the world. Then nobody reads here any more: the other end,
+ * which may wait for room, is told, and so is who sends here. */
 static int recv_all(pica_socket *socket, void *buffer, size_t size) {
     size_t got = 0;
     while (got < size) {
         ssize_t n = pica_recv(socket, (char *)buffer + got, size - got);
-        if (!WL_OK(n) || n == 0) {
+        if (!WL_OK(n)) {
+            (void)pica_socket_shutdown(socket, SHUT_RDWR);
+            return -1;
+        }
+        if (n == 0) {
             return 0;
         }
         got += (size_t)n;
@@ -51,7 +57,7 @@ static int hears(void *arg) {
     struct member *m = arg;
     struct line line;
     pica_task *speaker = wl_task(speaks, m, "speaker");
-    while (recv_all(m->socket, &line, sizeof line)) {
+    while (recv_all(m->socket, &line, sizeof line) > 0) {
         WL_EQ(pica_lock_acquire(&lock), 0);
         for (unsigned i = 0; i < members; i++) {
             if (&member[i] != m && member[i].here) {
@@ -71,16 +77,29 @@ static int hears(void *arg) {
     return 0;
 }
 
+/* True if it was cancelled meanwhile. */
+static bool acquire(void) {
+    int rc;
+    bool cancelled = false;
+    while ((rc = pica_lock_acquire(&lock)) == PICA_ECANCELED) {
+        cancelled = true;
+    }
+    WL_EQ(rc, 0);
+    return cancelled;
+}
+
+/* Owns the listener. It is cancelled while it is hosting if not all can come. */
 static int host(void *arg) {
     pica_socket *listener = arg;
     pica_task *task[MEMBERS];
-    int rc = 0;
+    bool over = false;
     unsigned n = 0;
-    while (n < MEMBERS && rc != PICA_ECLOSED) {
+    while (n < MEMBERS && !over) {
         pica_socket *socket;
-        rc = pica_accept(listener, &socket, NULL);
+        int rc = pica_accept(listener, &socket, NULL);
+        over = rc == PICA_ECANCELED;
         if (rc == 0) {
-            WL_EQ(pica_lock_acquire(&lock), 0);
+            over = acquire();
             member[n].socket = socket;
             member[n].here = true;
             pica_queue_init(&member[n].queue, QUEUE);
@@ -88,10 +107,15 @@ static int host(void *arg) {
             pica_lock_release(&lock);
             task[n] = wl_task(hears, &member[n], "host of a member");
             n++;
-        } else if (rc != PICA_ECLOSED) {
+        } else if (!over) {
             (void)WL_OK(rc);
         }
     }
+    pica_socket_close(listener);
+    (void)acquire();
+    hosting = false;
+    pica_lock_release(&lock);
+    (void)pica_checkpoint(); /* a cancellation that came last: else this task would count as cancelled */
     for (unsigned i = 0; i < n; i++) {
         WL_EQ(wl_join(task[i]), 0);
     }
@@ -109,7 +133,7 @@ static int listens(void *arg) {
     int last[MEMBERS];
     struct line line;
     memset(last, -1, sizeof last);
-    while (recv_all(c->socket, &line, sizeof line)) {
+    while (recv_all(c->socket, &line, sizeof line) > 0) {
         WL_CHECK(line.who < MEMBERS && line.who != c->who);
         WL_CHECK(line.number > last[line.who % MEMBERS]);
         last[line.who % MEMBERS] = line.number;
@@ -152,6 +176,7 @@ int wl_chat(void *arg) {
         return 0;
     }
     WL_EQ(pica_socket_name(listener, &address), 0);
+    hosting = true;
     pica_task *hosts = wl_task(host, listener, "host");
     pica_task *task[MEMBERS];
     int n = 0;
@@ -163,8 +188,14 @@ int wl_chat(void *arg) {
     for (int i = 0; i < n; i++) {
         WL_EQ(wl_join(task[i]), 0);
     }
-    pica_socket_close(listener); /* not all may have come */
-    WL_EQ(wl_join(hosts), 0);
+    WL_EQ(pica_lock_acquire(&lock), 0);
+    if (hosting) { /* not all have come */
+        pica_task_cancel(hosts);
+    }
+    pica_lock_release(&lock);
+    if (wl_join(hosts) == PICA_ECANCELED) { /* it has not even begun */
+        pica_socket_close(listener);
+    }
     wl_drain();
     return 0;
 }

@@ -108,7 +108,7 @@ def describe(task):
     awaited = target(task)
     if awaited is not None:
         text += ", task %d" % number(awaited)
-    about = int(task["wait"]["result"])
+    about = int(task["wait"]["about"])
     if about < 0:
         text += ", descriptor %d" % ~about
     return text
