@@ -24,7 +24,7 @@ void pica__socket_unref(pica_socket *socket) {
     if (socket != NULL &&
         atomic_fetch_sub_explicit(&socket->refs, 1, memory_order_acq_rel) == 1) {
         PICA__CHECK(socket->fd < 0);
-        pica__free(socket, PICA__SOCKET_SIZE + (size_t)socket->tail * PICA__CACHELINE);
+        pica__free(socket, PICA__SOCKET_SIZE + (size_t)socket->tail * PICA__TAIL_UNIT);
     }
 }
 
@@ -290,13 +290,13 @@ int pica__socket_adopt(pica_socket **out, int fd, pica_loop *home) {
 }
 
 int pica__socket_adopt_tail(pica_socket **out, int fd, pica_loop *home, size_t size) {
-    size_t lines = (size + PICA__CACHELINE - 1) / PICA__CACHELINE;
-    PICA__CHECK(lines <= UINT8_MAX);
-    pica_socket *socket = pica__zalloc(PICA__SOCKET_SIZE + lines * PICA__CACHELINE);
+    size_t units = (size + PICA__TAIL_UNIT - 1) / PICA__TAIL_UNIT;
+    PICA__CHECK(units <= UINT8_MAX);
+    pica_socket *socket = pica__zalloc(PICA__SOCKET_SIZE + units * PICA__TAIL_UNIT);
     if (socket == NULL) {
         return -ENOMEM;
     }
-    socket->tail = (uint8_t)lines;
+    socket->tail = (uint8_t)units;
     atomic_init(&socket->refs, 2);
     atomic_init(&socket->use, PICA__SOCKET_USE);
     socket->closer.pin = closer_pin;

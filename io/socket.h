@@ -78,6 +78,8 @@ typedef struct pica__socket_side {
 
 /* What each message needs comes first, in one cache line; the read side's operation, whose completions
  * announce messages, begins the next one. */
+enum { PICA__TAIL_UNIT = 16 };
+
 struct pica_socket {
     _Atomic uint32_t use;    /* see above; read-modify-writes, acq_rel */
     _Atomic uint32_t refs;   /* added relaxed, dropped acq_rel */
@@ -105,7 +107,7 @@ struct pica_socket {
         void *arg;
     } writable;              /* the background callback of pica__socket_on_writable */
     bool writable_wanted;    /* wr locked: it is registered, and not scheduled yet */
-    uint8_t tail;            /* constant: the size of what lies behind the socket, in cache lines */
+    uint8_t tail;            /* constant: the size of what lies behind the socket, in units of PICA__TAIL_UNIT */
     struct pica__listener *listener; /* home loop only: multishot accept, listener.c */
 };
 
