@@ -22,7 +22,6 @@
 #include "io/socket.h"
 #include "runtime/base/alloc.h"
 #include "runtime/base/check.h"
-#include "runtime/base/clock.h"
 #include "runtime/base/log.h"
 #include "runtime/base/sys.h"
 #include "runtime/base/transitions.h"
@@ -41,10 +40,10 @@ struct pica__listener {
     _Atomic uint32_t refs;
     pica__call rescued_call;
     pica__op op;
-    pica__timer pause;
+    pica__pause pause;
     int64_t pause_ns;         /* of the next pause; back to the minimum with each connection */
     bool paused;
-    pica__timer refuse;       /* the moment for handshakes */
+    pica__pause refuse;       /* the moment for handshakes */
     bool stopping;
     bool finished;
     bool start_posted;        /* start_call is on its way */
@@ -59,8 +58,8 @@ struct pica__listener {
 static void arm(struct pica__listener *l);
 
 /* The end of a pause. */
-static void pause_over(pica__timer *timer) {
-    struct pica__listener *l = PICA__CONTAINER_OF(timer, struct pica__listener, pause);
+static void pause_over(pica__pause *pause) {
+    struct pica__listener *l = PICA__CONTAINER_OF(pause, struct pica__listener, pause);
     l->paused = false;
     if (!l->stopping) {
         PICA__MOVED(LISTENER, PICA__LISTENER_PAUSED, PICA__LISTENER_ACCEPTING);
@@ -74,15 +73,8 @@ static void pause_accepting(struct pica__listener *l, int error) {
     }
     PICA__MOVED(LISTENER, PICA__LISTENER_ACCEPTING, PICA__LISTENER_PAUSED);
     l->paused = true;
-    int rc = pica__timer_arm(l->socket->home, &l->pause, pica__now() + l->pause_ns);
+    pica__pause_begin(l->socket->home, &l->pause, l->pause_ns);
     l->pause_ns = l->pause_ns * 2 < PAUSE_MAX_NS ? l->pause_ns * 2 : PAUSE_MAX_NS;
-    if (rc < 0) {
-        /* Not even memory for a timer: look again in the next turn. */
-        PICA__MOVED(LISTENER, PICA__LISTENER_PAUSED, PICA__LISTENER_ACCEPTING);
-        l->paused = false;
-        l->start_posted = true;
-        pica__call_soon(l->socket->home, &l->start_call);
-    }
 }
 
 static bool may_accept(const struct pica__listener *l) {
@@ -224,7 +216,7 @@ static void stop(struct pica__listener *l) {
     PICA__MOVED(LISTENER, l->paused ? PICA__LISTENER_PAUSED : PICA__LISTENER_ACCEPTING,
                 PICA__LISTENER_STOPPING);
     l->stopping = true;
-    if (l->paused && pica__timer_cancel(&l->pause)) {
+    if (pica__pause_end(l->socket->home, &l->pause)) {
         l->paused = false;
     }
     if (pica__op_in_flight(&l->op)) {
@@ -235,8 +227,8 @@ static void stop(struct pica__listener *l) {
 }
 
 /* No handshake is under way any more, or so it is hoped. */
-static void refuse_over(pica__timer *timer) {
-    struct pica__listener *l = PICA__CONTAINER_OF(timer, struct pica__listener, refuse);
+static void refuse_over(pica__pause *pause) {
+    struct pica__listener *l = PICA__CONTAINER_OF(pause, struct pica__listener, refuse);
     pica_socket *socket = pica__socket_ref(l->socket);
     stop(l);
     pica__socket_unuse(socket); /* see stop_at_home */
@@ -271,10 +263,10 @@ static void stop_at_home(pica__call *call) {
         return;
     }
     /* The use stays until refuse_over: a runtime that ends waits for descriptors, not for timers. */
-    if (l->use.shared || !refuse_new(socket) ||
-        pica__timer_arm(socket->home, &l->refuse, pica__now() + REFUSE_NS) < 0) {
+    if (l->use.shared || !refuse_new(socket)) {
         refuse_over(&l->refuse);
     } else {
+        pica__pause_begin(socket->home, &l->refuse, REFUSE_NS);
         PICA__MOVED(LISTENER, PICA__LISTENER_ACCEPTING, PICA__LISTENER_REFUSING);
     }
 }
@@ -299,8 +291,8 @@ int pica__listener_make(pica_socket *socket, const struct pica__listener_use *us
         pica__op_init(&l->op, PICA__OP_POLL, socket->fd, poll_complete);
         l->op.events = POLLIN;
     }
-    pica__timer_init(&l->pause, pause_over);
-    pica__timer_init(&l->refuse, refuse_over);
+    pica__pause_init(&l->pause, pause_over);
+    pica__pause_init(&l->refuse, refuse_over);
     l->pause_ns = PAUSE_MIN_NS;
     pica__call_init(&l->start_call, start_at_home);
     pica__call_init(&l->stop_call, stop_at_home);

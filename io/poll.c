@@ -23,7 +23,6 @@
 
 #include "io/operation.h"
 #include "runtime/base/alloc.h"
-#include "runtime/base/clock.h"
 #include "runtime/base/lock.h"
 #include "runtime/base/log.h"
 #include "runtime/base/sys.h"
@@ -37,7 +36,7 @@ struct watch {
     pica__op op;        /* loop only, as all without another note */
     pica__call run;
     pica__call end;
-    pica__timer pause;  /* armed: no memory, run comes later */
+    pica__pause pause;  /* lasts: no memory, run comes later */
     pica__closer closer;
     pica_loop *loop;    /* constant */
     pica_callback fn;   /* constant */
@@ -110,23 +109,15 @@ static void queue(struct watch *w) {
     pica__call_soon(w->loop, &w->run);
 }
 
-static void pause_over(pica__timer *timer) {
-    queue(PICA__CONTAINER_OF(timer, struct watch, pause));
-}
-
-/* It cannot be watched now. */
-static void pause_watch(struct watch *w) {
-    w->queued = true;
-    if (pica__timer_arm(w->loop, &w->pause, pica__now() + PAUSE_NS) < 0) {
-        queue(w); /* not even memory for a timer: again in the next turn */
-    }
+static void pause_over(pica__pause *pause) {
+    queue(PICA__CONTAINER_OF(pause, struct watch, pause));
 }
 
 static void end(struct watch *w) {
     w->ending = true;
     if (pica__op_in_flight(&w->op)) {
         pica__engine_cancel(w->loop->engine, &w->op);
-    } else if (pica__timer_cancel(&w->pause) || !w->queued) {
+    } else if (pica__pause_end(w->loop, &w->pause) || !w->queued) {
         finish(w);
     }
 }
@@ -150,7 +141,8 @@ static void run(pica__call *call) {
     } else if (!is_removed(w)) {
         if (pica__engine_submit(w->loop->engine, &w->op) < 0) {
             PICA__MOVED(WATCH, PICA__WATCH_QUEUED, PICA__WATCH_QUEUED);
-            pause_watch(w);
+            w->queued = true;
+            pica__pause_begin(w->loop, &w->pause, PAUSE_NS);
         } else {
             PICA__MOVED(WATCH, PICA__WATCH_QUEUED, PICA__WATCH_ARMED);
         }
@@ -208,7 +200,7 @@ static int add(pica_loop *loop, int fd, unsigned events, pica_callback fn, void 
     w->op.owner = w;
     pica__call_init(&w->run, run);
     pica__call_init(&w->end, end_run);
-    pica__timer_init(&w->pause, pause_over);
+    pica__pause_init(&w->pause, pause_over);
     w->closer.pin = closer_pin;
     w->closer.close = closer_close;
     w->loop = loop;

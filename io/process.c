@@ -24,7 +24,6 @@
 #include "io/process_spawn.h"
 #include "io/socket.h"
 #include "runtime/base/alloc.h"
-#include "runtime/base/clock.h"
 #include "runtime/base/log.h"
 #include "runtime/base/sys.h"
 #include "runtime/base/sys_process.h"
@@ -87,15 +86,13 @@ static void queue(pica_process *p) {
     pica__call_soon(p->home, &p->arm);
 }
 
-static void pause_over(pica__timer *timer) {
-    queue(PICA__CONTAINER_OF(timer, pica_process, pause));
+static void pause_over(pica__pause *pause) {
+    queue(PICA__CONTAINER_OF(pause, pica_process, pause));
 }
 
 /* It cannot be watched now. */
 static void pause_watch(pica_process *p) {
-    if (pica__timer_arm(p->home, &p->pause, pica__now() + PAUSE_NS) < 0) {
-        queue(p); /* not even memory for a timer: again in the next turn */
-    }
+    pica__pause_begin(p->home, &p->pause, PAUSE_NS);
 }
 
 static void arm(pica__call *call) {
@@ -129,7 +126,7 @@ static void closer_pin(pica__closer *closer) {
 static void closer_close(pica__closer *closer) {
     pica_process *p = PICA__CONTAINER_OF(closer, pica_process, closer);
     p->closing = true;
-    if (pica__timer_cancel(&p->pause)) {
+    if (pica__pause_end(p->home, &p->pause)) {
         queue(p);
     } else if (!p->queued) {
         pica__engine_cancel(p->home->engine, &p->op);
@@ -287,7 +284,7 @@ static pica_process *process_new(pica_loop *home, const struct pica_process_opti
     p->closer.pin = closer_pin;
     p->closer.close = closer_close;
     pica__call_init(&p->arm, arm);
-    pica__timer_init(&p->pause, pause_over);
+    pica__pause_init(&p->pause, pause_over);
     return p;
 }
 

@@ -29,7 +29,7 @@ struct pica_process {
     pica__op op;
     pica__call arm;
     pica__closer closer;
-    pica__timer pause;       /* armed: there was no memory to watch it, arm comes later */
+    pica__pause pause;       /* lasts: there was no memory to watch it, arm comes later */
     bool queued;             /* arm is in the loop's FIFO */
     bool closing;            /* the runtime ends */
 };

@@ -92,6 +92,7 @@ int pica__loop_init(pica_loop *loop, pica_runtime *rt, unsigned index) {
     pica__lock_init(&loop->timers.lock);
     pica__heap_init(&loop->timers.heap);
     atomic_init(&loop->timers.earliest, INT64_MAX);
+    pica__pauses_init(&loop->pauses);
     pica__lock_init(&loop->registry.lock);
     pica__list_init(&loop->registry.tasks);
     loop->registry.next_id = 0;
@@ -208,7 +209,7 @@ bool pica__timer_cancel(pica__timer *timer) {
 }
 
 unsigned pica__loop_fire_timers(pica_loop *loop, int64_t now) {
-    unsigned fired = 0;
+    unsigned fired = loop->pauses.earliest <= now ? pica__pauses_fire(&loop->pauses, now) : 0;
     for (;;) {
         pica__lock(&loop->timers.lock);
         pica__heap_node *first = pica__heap_min(&loop->timers.heap);

@@ -23,6 +23,7 @@
 #include "runtime/base/inbox.h"
 #include "runtime/base/list.h"
 #include "runtime/base/lock.h"
+#include "runtime/pause.h"
 #include "runtime/task.h"
 
 struct pica_runtime;
@@ -78,6 +79,7 @@ struct pica_loop {
          * afterwards, and the fences of that (idle.h) make the owner see it before it sleeps. */
         _Atomic int64_t earliest;
     } timers;
+    pica__pauses pauses;     /* owner only */
     struct {
         pica__lock_t lock;
         pica__link tasks;    /* pica_task.all: tasks at home here that have not ended */
@@ -138,13 +140,14 @@ static inline void pica__call_soon(pica_loop *loop, pica__call *call) {
 
 /* Owner: moves the inbox into the FIFO. */
 void pica__loop_drain_inbox(pica_loop *loop);
-/* The earliest deadline, INT64_MAX if there is none. */
+/* Owner: the earliest deadline, of timers or pauses; INT64_MAX if there is none. */
 static inline int64_t pica__loop_deadline(pica_loop *loop) {
-    return atomic_load_explicit(&loop->timers.earliest, memory_order_relaxed);
+    int64_t timer = atomic_load_explicit(&loop->timers.earliest, memory_order_relaxed);
+    return timer < loop->pauses.earliest ? timer : loop->pauses.earliest;
 }
 /* With timers.lock held, after the heap has changed. */
 void pica__timers_changed(pica_loop *loop);
-/* Owner: fires what is due; returns the number of timers fired. */
+/* Owner: fires the timers that are due, and ends the pauses; returns how many. */
 unsigned pica__loop_fire_timers(pica_loop *loop, int64_t now);
 
 /* Arms a timer for `when` (ns of pica__now) on loop. -ENOMEM. Any thread of the runtime; wakes the
