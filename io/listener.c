@@ -42,7 +42,6 @@ struct pica__listener {
     pica__op op;
     pica__pause pause;
     int64_t pause_ns;         /* of the next pause; back to the minimum with each connection */
-    bool paused;
     pica__pause refuse;       /* the moment for handshakes */
     bool stopping;
     bool finished;
@@ -60,7 +59,6 @@ static void arm(struct pica__listener *l);
 /* The end of a pause. */
 static void pause_over(pica__pause *pause) {
     struct pica__listener *l = PICA__CONTAINER_OF(pause, struct pica__listener, pause);
-    l->paused = false;
     if (!l->stopping) {
         PICA__MOVED(LISTENER, PICA__LISTENER_PAUSED, PICA__LISTENER_ACCEPTING);
         arm(l);
@@ -72,7 +70,6 @@ static void pause_accepting(struct pica__listener *l, int error) {
         pica__log(PICA_LOG_WARN, "accept: %s; pausing", pica_strerror(error));
     }
     PICA__MOVED(LISTENER, PICA__LISTENER_ACCEPTING, PICA__LISTENER_PAUSED);
-    l->paused = true;
     pica__pause_begin(l->socket->home, &l->pause, l->pause_ns);
     l->pause_ns = l->pause_ns * 2 < PAUSE_MAX_NS ? l->pause_ns * 2 : PAUSE_MAX_NS;
 }
@@ -213,12 +210,9 @@ static void start_at_home(pica__call *call) {
 }
 
 static void stop(struct pica__listener *l) {
-    PICA__MOVED(LISTENER, l->paused ? PICA__LISTENER_PAUSED : PICA__LISTENER_ACCEPTING,
-                PICA__LISTENER_STOPPING);
+    bool paused = pica__pause_end(l->socket->home, &l->pause);
+    PICA__MOVED(LISTENER, paused ? PICA__LISTENER_PAUSED : PICA__LISTENER_ACCEPTING, PICA__LISTENER_STOPPING);
     l->stopping = true;
-    if (pica__pause_end(l->socket->home, &l->pause)) {
-        l->paused = false;
-    }
     if (pica__op_in_flight(&l->op)) {
         pica__engine_cancel(l->socket->home->engine, &l->op);
     } else {
@@ -273,7 +267,7 @@ static void stop_at_home(pica__call *call) {
 
 void pica__listener_resume(pica_socket *socket) {
     struct pica__listener *l = socket->listener;
-    if (l != NULL && !l->stopping && !l->paused && !pica__op_in_flight(&l->op)) {
+    if (l != NULL && !l->stopping && !pica__pause_lasts(&l->pause) && !pica__op_in_flight(&l->op)) {
         arm(l);
     }
 }

@@ -48,14 +48,14 @@ void pica__pause_init(pica__pause *pause, void (*over)(pica__pause *pause)) {
 }
 
 void pica__pause_begin(pica_loop *loop, pica__pause *pause, int64_t ns) {
-    PICA__CHECK(!pica__link_linked(&pause->link));
+    PICA__CHECK(!pica__pause_lasts(pause));
     pause->until = pica__now() + ns;
     pica__list_push_back(&loop->pauses.list, &pause->link);
     find_earliest(&loop->pauses);
 }
 
 bool pica__pause_end(pica_loop *loop, pica__pause *pause) {
-    bool lasted = pica__link_linked(&pause->link);
+    bool lasted = pica__pause_lasts(pause);
     if (lasted) {
         pica__list_remove(&pause->link);
         find_earliest(&loop->pauses);

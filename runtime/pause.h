@@ -34,6 +34,9 @@ unsigned pica__pauses_fire(pica__pauses *pauses, int64_t now);
 void pica__pause_init(pica__pause *pause, void (*over)(pica__pause *pause));
 /* It must not last already. */
 void pica__pause_begin(pica_loop *loop, pica__pause *pause, int64_t ns);
+static inline bool pica__pause_lasts(const pica__pause *pause) {
+    return pica__link_linked(&pause->link);
+}
 /* Cuts it short: true if it lasted; `over` is not called. */
 bool pica__pause_end(pica_loop *loop, pica__pause *pause);
 

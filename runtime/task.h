@@ -84,6 +84,10 @@ struct pica_task {
  * needs (word to ahead_arg) then lies in one. */
 #define PICA__TASK_SIZE ((sizeof(struct pica_task) + PICA__CACHELINE - 1) / PICA__CACHELINE * PICA__CACHELINE)
 
+_Static_assert(offsetof(struct pica_task, word) / PICA__CACHELINE ==
+                   (offsetof(struct pica_task, ahead_arg) + sizeof(void *) - 1) / PICA__CACHELINE,
+               "a resumption needs one line");
+
 /* Asks for the line that a resumption needs. */
 static inline void pica__task_prefetch(const pica_task *task) {
     __builtin_prefetch((const char *)task + offsetof(struct pica_task, word), 1);

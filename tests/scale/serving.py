@@ -83,7 +83,7 @@ class Server:
         return self.memory()[0]
 
     def peak_begin(self):
-        """Gives the memory that it has in the processor's pages now; peak_end counts from there."""
+        """Begins to count the peak anew; gives the memory that is resident now, for peak_end."""
         try:
             with open(f"/proc/{self.process.pid}/clear_refs", "w", encoding="ascii") as refs:
                 refs.write("5")
