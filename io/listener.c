@@ -25,6 +25,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/sys.h"
 #include "runtime/base/transitions.h"
+#include "runtime/worker.h"
 
 #define PAUSE_MIN_NS INT64_C(5000000)
 enum { RESCUE_MAX = 64 }; /* connections that one look at a stuck loop's listener takes */
@@ -125,13 +126,18 @@ static void rescued(pica__call *call) {
 }
 
 /* On another worker. What the stuck one's ring knows of these connections becomes an accept that finds nothing. */
-static void rescue(pica__rescuer *rescuer) {
+static void rescue(pica__rescuer *rescuer, bool all) {
     struct pica__listener *l = PICA__CONTAINER_OF(rescuer, struct pica__listener, rescuer);
+    pica__worker *worker = pica__self();
     int fd = 0;
-    for (int n = 0; n < RESCUE_MAX && fd >= 0 && pica__socket_use(l->socket) == 0; n++) {
+    for (int n = 0; n < RESCUE_MAX && fd >= 0; n++) {
+        if ((!all && l->use.fits != NULL && !l->use.fits(l->arg)) || pica__socket_use(l->socket) < 0) {
+            break;
+        }
         fd = pica__sys_accept4(l->socket->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         pica__socket_unuse(l->socket);
         if (fd >= 0) {
+            pica__count(&worker->stats.rescued, 1);
             l->use.accepted(l->arg, fd);
         }
     }

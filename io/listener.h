@@ -23,6 +23,9 @@ struct pica__listener_use {
     void (*accepted)(void *arg, int fd); /* a connection; fd is the callee's */
     /* Asked before each accept, on the home loop; false: not before pica__listener_resume. NULL: always. */
     bool (*may_accept)(void *arg);
+    /* Asked by the worker of another loop that accepts because the home loop's is held up, perhaps for a moment only:
+     * whether it may take one without making loops uneven. NULL: yes. */
+    bool (*fits)(void *arg);
     bool shared; /* with other processes: connections in the backlog may be theirs as well */
 };
 

@@ -11,7 +11,8 @@
  * An accepted connection goes to the loop that has the fewest connections of this server, or stays
  * where it was accepted if that is at most one more: choice and count are one step under the lock,
  * so no two loops differ by more than two while connections only come and no worker is stuck: what
- * others accept in the place of one that is goes to all but that one. Its task is detached: it
+ * others accept in the place of one that is goes to all but that one, up to evenness at first and beyond it when
+ * it is stuck for longer (worker.c). Its task is detached: it
  * runs the handler, then waits until what is pending is sent. What is left to clean up is done when
  * the task has ended, also if it never started.
  *
@@ -106,6 +107,7 @@ static void door_close(pica__closer *closer) {
 static int make_listeners(pica_server *server) {
     const struct pica__listener_use use = {
         .accepted = pica__server_accept,
+        .fits = pica__server_fits,
         .may_accept = server->max_connections != 0 ? pica__server_may_accept : NULL,
         .shared = server->shared,
     };

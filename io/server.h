@@ -91,5 +91,7 @@ void pica__server_accept(void *arg, int fd);
 /* For the listeners of a server with a limit, all on one loop: whether one may accept one more; if not, it is
  * resumed later. */
 bool pica__server_may_accept(void *arg);
+/* Whether loops stay even, within two, if the caller's worker accepts one here in the stead of the listener's. */
+bool pica__server_fits(void *arg);
 
 #endif

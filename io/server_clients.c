@@ -28,12 +28,11 @@ struct connection {
     pica_writer *writer;
 };
 
-/* Chooses the loop for a connection that was accepted at `here` from the listener of another loop or its own, and
- * counts it there. Another loop's worker is stuck, or somebody else would not have accepted: it gets none of these. */
-static struct pica__place *connection_enter(struct connection *connection, struct pica__place *here,
-                                            const struct pica__place *listener) {
+/* The place with the fewest connections, `here` if it is one of them, for what is accepted at `here` from the listener
+ * of another loop or its own. Another loop's worker is stuck, or somebody else would not accept: it gets none of
+ * these. Under the lock. */
+static struct pica__place *least_place(struct pica__place *here, const struct pica__place *listener) {
     pica_server *server = here->server;
-    pica__lock(&server->lock);
     struct pica__place *least = here;
     for (unsigned i = 0; i < server->count; i++) {
         struct pica__place *other = &server->places[i];
@@ -42,6 +41,28 @@ static struct pica__place *connection_enter(struct connection *connection, struc
             least = other;
         }
     }
+    return least;
+}
+
+static struct pica__place *place_here(pica_server *server) {
+    return &server->places[pica_loop_index(pica_current_loop())];
+}
+
+bool pica__server_fits(void *arg) {
+    const struct pica__place *listener = ((struct pica__door *)arg)->place;
+    pica_server *server = listener->server;
+    pica__lock(&server->lock);
+    bool fits = least_place(place_here(server), listener)->connections <= listener->connections;
+    pica__unlock(&server->lock);
+    return fits;
+}
+
+/* Chooses the loop for a connection, and counts it there. */
+static struct pica__place *connection_enter(struct connection *connection, struct pica__place *here,
+                                            const struct pica__place *listener) {
+    pica_server *server = here->server;
+    pica__lock(&server->lock);
+    struct pica__place *least = least_place(here, listener);
     struct pica__place *place = here->connections <= least->connections + 1 ? here : least;
     place->connections++;
     server->active++;
@@ -171,7 +192,7 @@ static void tune(const struct pica__tuning *tuning, pica_socket *socket) {
 
 void pica__server_accept(void *arg, int fd) {
     struct pica__place *listener = ((struct pica__door *)arg)->place;
-    struct pica__place *here = &listener->server->places[pica_loop_index(pica_current_loop())];
+    struct pica__place *here = place_here(listener->server);
     struct connection *connection = pica__zalloc(sizeof *connection);
     if (connection == NULL) {
         (void)pica__sys_close(fd);

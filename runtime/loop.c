@@ -58,7 +58,7 @@ void pica__rescuer_remove(pica_loop *loop, pica__rescuer *rescuer) {
     pica__unlock(&loop->rescuers.lock);
 }
 
-void pica__loop_rescue(pica_loop *loop) {
+void pica__loop_rescue(pica_loop *loop, bool all) {
     enum { AT_ONCE = 8 }; /* if there are more, the next look is for others: they take turns */
     pica__rescuer *pinned[AT_ONCE];
     unsigned n = 0;
@@ -77,7 +77,7 @@ void pica__loop_rescue(pica_loop *loop) {
     }
     pica__unlock(&loop->rescuers.lock);
     for (unsigned i = 0; i < n; i++) {
-        pinned[i]->rescue(pinned[i]);
+        pinned[i]->rescue(pinned[i], all);
     }
 }
 

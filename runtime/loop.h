@@ -54,11 +54,12 @@ typedef struct pica__closer {
 
 /* Something of a loop that another worker can do in its stead while the loop's own is stuck in a computation.
  * pin is called under the list's lock and keeps the object; rescue, called next without the lock, on
- * another worker's loop fiber, lets go of it. */
+ * another worker's loop fiber, lets go of it. all: the worker is stuck for several looks; else it may have been held
+ * up by the system, and is back before it could be missed: no more is taken then than leaves loops even. */
 typedef struct pica__rescuer {
     pica__link link;
     void (*pin)(struct pica__rescuer *rescuer);
-    void (*rescue)(struct pica__rescuer *rescuer);
+    void (*rescue)(struct pica__rescuer *rescuer, bool all);
 } pica__rescuer;
 
 struct pica_loop {
@@ -119,8 +120,8 @@ void pica__closer_remove(pica_loop *loop, pica__closer *closer);
 /* The list of what can be rescued; any thread of the runtime. Leaving it twice does nothing. */
 void pica__rescuer_add(pica_loop *loop, pica__rescuer *rescuer);
 void pica__rescuer_remove(pica_loop *loop, pica__rescuer *rescuer);
-/* Does it, in the stead of the loop's own worker. */
-void pica__loop_rescue(pica_loop *loop);
+/* Does it, in the stead of the loop's own worker. all: see pica__rescuer. */
+void pica__loop_rescue(pica_loop *loop, bool all);
 
 /* True on the worker that holds the lease. */
 bool pica__loop_is_mine(const pica_loop *loop);

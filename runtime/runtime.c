@@ -138,7 +138,7 @@ static void runtime_free(pica_runtime *rt) {
     atomic_store_explicit(&rt->shares, 1 + (uint64_t)loops, memory_order_relaxed);
     for (unsigned i = 0; i < loops; i++) {
         pica__loop_fini(&rt->loop[i]);
-        pica__free(rt->worker[i].seen_steps, rt->workers * sizeof(uint64_t));
+        pica__free(rt->worker[i].seen, rt->workers * sizeof(struct pica__seen));
     }
     for (unsigned i = 0; i < loops; i++) {
         uint64_t left = atomic_fetch_or_explicit(&rt->loop[i].objects, PICA__OBJECTS_CLOSED,
@@ -197,8 +197,8 @@ static int worker_init(pica_runtime *rt, unsigned i) {
     pica__random_init(&w->random, rt->config.seed + i * UINT64_C(0x9e3779b97f4a7c15));
     pica__deque_init(&w->deque);
     pica__stack_cache_init(&w->stacks, rt->stacks);
-    w->seen_steps = pica__zalloc(rt->workers * sizeof(uint64_t));
-    return w->seen_steps == NULL ? -ENOMEM : pica__loop_init(&rt->loop[i], rt, i);
+    w->seen = pica__zalloc(rt->workers * sizeof(struct pica__seen));
+    return w->seen == NULL ? -ENOMEM : pica__loop_init(&rt->loop[i], rt, i);
 }
 
 static void phase_set(pica_runtime *rt, uint32_t run, uint32_t phase) {

@@ -31,6 +31,7 @@ static void worker_stats(pica_runtime *rt, unsigned i, struct pica_worker_stats 
     stats->wakes = get(&w->stats.wakes);
     stats->bytes_received = get(&w->stats.received);
     stats->bytes_sent = get(&w->stats.sent);
+    stats->rescued = get(&w->stats.rescued);
     stats->operations = pica__engine_in_flight(loop->engine);
     pica__lock(&loop->timers.lock);
     stats->timers = loop->timers.heap.count;
@@ -75,6 +76,7 @@ int pica_runtime_get_stats(pica_runtime *rt, struct pica_runtime_stats *stats) {
         stats->wakes += w.wakes;
         stats->bytes_received += w.bytes_received;
         stats->bytes_sent += w.bytes_sent;
+        stats->rescued += w.rescued;
         stats->operations += w.operations;
         stats->timers += w.timers;
         stats->ready_callbacks += w.ready_callbacks;
@@ -110,11 +112,12 @@ static const struct line runtime_lines[] = {
     TOTAL(pica_runtime_stats, callbacks),      TOTAL(pica_runtime_stats, steals),
     TOTAL(pica_runtime_stats, parks),          TOTAL(pica_runtime_stats, wakes),
     TOTAL(pica_runtime_stats, bytes_received), TOTAL(pica_runtime_stats, bytes_sent),
-    NOW(pica_runtime_stats, stacks_live),      NOW(pica_runtime_stats, stacks_idle),
-    NOW(pica_runtime_stats, stacks_high_water), NOW(pica_runtime_stats, operations),
-    NOW(pica_runtime_stats, sockets),          NOW(pica_runtime_stats, timers),
-    NOW(pica_runtime_stats, ready_callbacks),  NOW(pica_runtime_stats, deque_length),
-    NOW(pica_runtime_stats, shared_length),    NOW(pica_runtime_stats, starved_length),
+    TOTAL(pica_runtime_stats, rescued),        NOW(pica_runtime_stats, stacks_live),
+    NOW(pica_runtime_stats, stacks_idle),      NOW(pica_runtime_stats, stacks_high_water),
+    NOW(pica_runtime_stats, operations),       NOW(pica_runtime_stats, sockets),
+    NOW(pica_runtime_stats, timers),           NOW(pica_runtime_stats, ready_callbacks),
+    NOW(pica_runtime_stats, deque_length),     NOW(pica_runtime_stats, shared_length),
+    NOW(pica_runtime_stats, starved_length),
 };
 
 static const struct line worker_lines[] = {
@@ -123,8 +126,9 @@ static const struct line worker_lines[] = {
     TOTAL(pica_worker_stats, callbacks),      TOTAL(pica_worker_stats, steals),
     TOTAL(pica_worker_stats, parks),          TOTAL(pica_worker_stats, wakes),
     TOTAL(pica_worker_stats, bytes_received), TOTAL(pica_worker_stats, bytes_sent),
-    NOW(pica_worker_stats, operations),       NOW(pica_worker_stats, timers),
-    NOW(pica_worker_stats, ready_callbacks),  NOW(pica_worker_stats, deque_length),
+    TOTAL(pica_worker_stats, rescued),        NOW(pica_worker_stats, operations),
+    NOW(pica_worker_stats, timers),           NOW(pica_worker_stats, ready_callbacks),
+    NOW(pica_worker_stats, deque_length),
 };
 
 #define COUNT(table) (sizeof(table) / sizeof(table)[0])

@@ -37,6 +37,7 @@ enum {
 #define WATCH_NS INT64_C(2000000)
 #define GUARD_NS INT64_C(32000000)
 #define DEADLOCK_NS INT64_C(1000000000) /* of quiet before a deadlock is told */
+#define LONG_LOOKS 4 /* so many looks in a row: no moment any more */
 #define LINGER_NS INT64_C(100000000) /* how long somebody watches after the last step */
 
 /* Both run in the task's context, and unseen by the sanitizer: the links are the worker's, the contents
@@ -267,18 +268,20 @@ static uintptr_t steal(pica__worker *worker, size_t worth) {
     return 0;
 }
 
-/* What a watcher looks for: a worker that made no step since the last look. What is behind it is taken. */
+/* What a watcher looks for: a worker that made no step since the last look. What is behind it is taken. Of clients
+ * first only some (loop.h): whom the system held up for a moment, as happens to each, gets its own. */
 static uintptr_t steal_from_stuck(pica__worker *worker) {
     pica_runtime *rt = worker->rt;
     uintptr_t entry = 0;
     for (unsigned i = 0; i < rt->workers; i++) {
         pica__worker *victim = &rt->worker[i];
         uint64_t steps = atomic_load_explicit(&victim->steps, memory_order_relaxed);
-        bool stuck = steps == worker->seen_steps[i] &&
+        struct pica__seen *seen = &worker->seen[i];
+        bool stuck = steps == seen->steps &&
                      atomic_load_explicit(&victim->sleep, memory_order_relaxed) == PICA__AWAKE;
-        worker->seen_steps[i] = steps;
+        *seen = (struct pica__seen){steps, stuck ? seen->looks + 1 : 0};
         if (victim != worker && stuck) {
-            pica__loop_rescue(victim->loop);
+            pica__loop_rescue(victim->loop, seen->looks >= LONG_LOOKS);
             entry = entry == 0 ? steal_from(worker, victim, true) : entry;
         }
     }

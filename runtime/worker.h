@@ -38,6 +38,12 @@ enum { PICA__AWAKE = 0, PICA__SLEEPING = 1, PICA__NOTIFIED = 2 };
 /* worker->doze: awake; asleep with timers or operations pending; asleep until somebody wakes it. */
 enum { PICA__DOZE_NOT = 0, PICA__DOZE_PENDS = 1, PICA__DOZE_QUIET = 2 };
 
+/* What a watcher saw of a worker. */
+struct pica__seen {
+    uint64_t steps;
+    unsigned looks;           /* in a row that found it stuck */
+};
+
 typedef struct pica__worker {
     struct pica_runtime *rt;
     pica_loop *loop;          /* the lease: the loop that this worker runs */
@@ -66,7 +72,7 @@ typedef struct pica__worker {
     bool polled;              /* the engine was waited for since the last turn */
     bool searching;           /* counted in rt->idle.searching */
     uint32_t seen_phase;      /* rt->phase as last obeyed */
-    uint64_t *seen_steps;     /* each worker's steps at the last look as a watcher */
+    struct pica__seen *seen;  /* of each worker, at the last look as a watcher */
     pica__random random;
     pthread_t thread;
     struct pica__block *blocks; /* small buffers at hand; owner only */
@@ -113,6 +119,7 @@ typedef struct pica__worker {
         _Atomic uint64_t created, inplace, steals, parks, wakes;
         _Atomic uint64_t callbacks;       /* run from the loop's FIFO, the library's own among them */
         _Atomic uint64_t received, sent;  /* bytes on sockets */
+        _Atomic uint64_t rescued;         /* connections accepted for another's loop */
     } stats;
 } pica__worker;
 

@@ -103,6 +103,7 @@ struct pica_runtime_stats {
     uint64_t wakes;           /* so far: times a sleeping worker was woken by another thread */
     uint64_t bytes_received;  /* so far: from sockets */
     uint64_t bytes_sent;      /* so far: handed to the kernel for sockets */
+    uint64_t rescued;         /* so far: connections accepted for a loop whose worker was held up */
     uint64_t stacks_live;     /* task stacks in use or cached by workers */
     uint64_t stacks_idle;     /* task stacks kept for reuse */
     uint64_t stacks_high_water; /* the most that were live at once */
@@ -130,6 +131,7 @@ struct pica_worker_stats {
     uint64_t wakes;
     uint64_t bytes_received;
     uint64_t bytes_sent;
+    uint64_t rescued;         /* connections that this worker accepted for another's loop */
     uint64_t operations;
     uint64_t timers;
     uint64_t ready_callbacks;

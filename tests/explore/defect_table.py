@@ -421,4 +421,8 @@ void pica__socket_gone""")],
      [("    bool ours = pica_task_uncancel(t->task) <= t->entry_count && !t->entry_pending;",
        "    bool ours = pica_task_uncancel(t->task) >= 0;")],
      "asyncio bpo-42130 (wait_for swallows a cancellation)", ["api.timeout"]),
+    ("a worker that is held up for a moment loses all its clients", "io/server_clients.c",
+     [("    bool fits = least_place(place_here(server), listener)->connections <= listener->connections;\n",
+       "    bool fits = least_place(place_here(server), listener)->connections <= SIZE_MAX - 1;\n")],
+     "", ["api.rescue"]),
 ]

@@ -313,7 +313,7 @@ static void stopper(void *arg) {
 static void rescuer(void *arg) {
     (void)arg;
     ex_be_worker(false);
-    pica__loop_rescue(&rt->loop[0]);
+    pica__loop_rescue(&rt->loop[0], true);
 }
 
 static void begin_listener(unsigned connections) {

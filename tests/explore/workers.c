@@ -27,7 +27,7 @@ static struct {
     pica_runtime rt;
     pica_loop loop[WORKERS];
     pica__worker worker[WORKERS];
-    uint64_t seen_steps[WORKERS][WORKERS];
+    struct pica__seen seen[WORKERS][WORKERS];
     struct model_engine engine[WORKERS];
     struct model_work work[WORKS];
     unsigned works;
@@ -102,14 +102,14 @@ static void worker_init(unsigned i) {
     w->loop = &model.loop[i];
     w->index = i;
     w->alone = model.rt.workers == 1;
-    w->seen_steps = model.seen_steps[i];
+    w->seen = model.seen[i];
     w->seen_phase = PICA__RUNNING;
     w->tick = 1; /* not just the turn that looks at the shared queue first */
     pica__deque_init(&w->deque);
     memset(&model.loop[i], 0, sizeof model.loop[i]);
     pica__loop_init(&model.loop[i], &model.rt, i);
     memset(&model.engine[i], 0, sizeof model.engine[i]);
-    memset(model.seen_steps[i], 0, sizeof model.seen_steps[i]);
+    memset(model.seen[i], 0, sizeof model.seen[i]);
     model.engine[i].engine.ops = &engine_ops;
     model.loop[i].engine = &model.engine[i].engine;
     ex_quiet(&w->steps, sizeof w->steps);

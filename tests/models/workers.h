@@ -24,7 +24,7 @@ struct model_engine {
 static pica_runtime rt;
 static pica_loop loops[WORKERS];
 static pica__worker workers[WORKERS];
-static uint64_t seen_steps[WORKERS][WORKERS];
+static struct pica__seen seen[WORKERS][WORKERS];
 static struct model_engine engines[WORKERS];
 static pica_task tasks[SUBMITTERS];
 static _Atomic unsigned begun;
@@ -97,7 +97,7 @@ static void workers_init(void) {
         w->loop = &loops[i];
         w->index = i;
         w->alone = WORKERS == 1;
-        w->seen_steps = seen_steps[i];
+        w->seen = seen[i];
         w->seen_phase = PICA__RUNNING;
         loops[i].rt = &rt;
         loops[i].worker = w;
