@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "examples/proxy/head.h"
+
 /* One direction, moved by one task. */
 struct way {
     pica_reader *from;
@@ -67,11 +69,11 @@ static int body_copy_chunked(struct way *w) {
     char line[24];
     ssize_t n;
     while ((n = pica_reader_readuntil(w->from, "\r\n", 2, &data, NULL)) >= 0) {
-        size_t digits = strspn(data, "0123456789abcdefABCDEF");
+        size_t digits = head_span(data, data + n, "0123456789abcdefABCDEF");
         if (digits == 0 || digits > 15 || (data[digits] != '\r' && data[digits] != ';')) {
             return -EPROTO;
         }
-        unsigned long long size = strtoull(data, NULL, 16);
+        unsigned long long size = head_number(data, digits, 16);
         if (size == 0) {
             break;
         }

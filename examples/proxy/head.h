@@ -24,6 +24,22 @@ struct head {
     char text[HEAD_MAX + HEAD_ROOM];
 };
 
+/* What a reader shows ends with no zero, so nothing here may look for one. How many bytes from at on are of a set: */
+static size_t head_span(const char *at, const char *end, const char *set) {
+    const char *from = at;
+    while (at < end && *at != '\0' && strchr(set, *at) != NULL) {
+        at++;
+    }
+    return (size_t)(at - from);
+}
+
+/* A number of so many digits, at most 18. */
+static unsigned long long head_number(const char *at, size_t digits, int base) {
+    char text[20] = "";
+    memcpy(text, at, digits);
+    return strtoull(text, NULL, base);
+}
+
 static unsigned long long head_length(const struct head *h) {
     return h->length > 0 ? (unsigned long long)h->length : 0;
 }
@@ -36,7 +52,7 @@ static bool lists(const char *list, size_t size, const char *name, size_t length
         comma = memchr(list, ',', (size_t)(end - list));
         comma = comma != NULL ? comma : end;
         const char *last = comma;
-        list += strspn(list, " \t");
+        list += head_span(list, end, " \t");
         while (last > list && (last[-1] == ' ' || last[-1] == '\t')) {
             last--;
         }
@@ -86,25 +102,29 @@ static bool head_parse_first(struct head *h, const char *at, size_t size, bool r
             memchr(space + 1, ' ', (size_t)(version - space - 1)) != version - 1) {
             return false;
         }
-    } else if (space != at + 8 || strspn(at + 9, "0123456789") != 3 || at[9] == '0' ||
+    } else if (space != at + 8 || head_span(at + 9, at + size, "0123456789") != 3 || at[9] == '0' ||
                (size > 12 && at[12] != ' ')) {
         return false;
     }
-    h->status = request ? 0 : atoi(at + 9);
+    h->status = request ? 0 : (int)head_number(at + 9, 3, 10);
     h->old = version[7] == '0';
     return memcmp(version, "HTTP/1.", 7) == 0 && (h->old || version[7] == '1');
 }
 
+static const char *next_line(const char *at, const char *end) {
+    return (const char *)memchr(at, '\n', (size_t)(end - at)) + 1;
+}
+
 /* Reads a head of at most HEAD_MAX bytes; at its end, and only there, is an empty line. */
 static bool head_parse(struct head *h, const char *at, size_t size, bool request) {
-    const char *first, *next, *options = "";
+    const char *first, *next, *options = "", *end = at + size;
     size_t options_size = 0;
     int hosts = 0, connections = 0;
     if (!is_clean(at, size)) {
         return false;
     }
     at += request && size > 4 && *at == '\r' ? 2 : 0; /* some clients end a body with a line too many */
-    first = strchr(at, '\n') + 1;
+    first = next_line(at, end);
     h->size = 0;
     h->length = -1;
     h->chunked = false;
@@ -113,23 +133,23 @@ static bool head_parse(struct head *h, const char *at, size_t size, bool request
     }
     head_add(h, at, (size_t)(first - at));
     for (at = first; *at != '\r'; at = next) {
-        next = strchr(at, '\n') + 1;
-        size_t name = strcspn(at, ":\n");
-        const char *value = at + name + 1 + strspn(at + name + 1, " \t");
-        if (at[name] != ':' || !is_token(at, name)) {
+        next = next_line(at, end);
+        const char *colon = memchr(at, ':', (size_t)(next - at));
+        size_t name = colon != NULL ? (size_t)(colon - at) : 0;
+        if (!is_token(at, name)) {
             return false;
         }
+        const char *value = colon + 1 + head_span(colon + 1, end, " \t");
         size_t length = (size_t)(next - 2 - value);
         while (length > 0 && (value[length - 1] == ' ' || value[length - 1] == '\t')) {
             length--;
         }
         if (LISTS("content-length", at, name)) {
-            size_t digits = strspn(value, "0123456789");
-            bool good = h->length < 0 && digits > 0 && digits < 19 && digits == length;
-            h->length = strtoll(value, NULL, 10);
-            if (!good) {
+            size_t digits = head_span(value, end, "0123456789");
+            if (h->length >= 0 || digits == 0 || digits > 18 || digits != length) {
                 return false;
             }
+            h->length = (long long)head_number(value, digits, 10);
         } else if (LISTS("transfer-encoding", at, name)) {
             if (h->chunked || !LISTS("chunked", value, length)) {
                 return false;
@@ -143,8 +163,8 @@ static bool head_parse(struct head *h, const char *at, size_t size, bool request
         hosts += LISTS("host", at, name);
     }
     for (at = first; *at != '\r'; at = next) {
-        next = strchr(at, '\n') + 1;
-        size_t name = strcspn(at, ":");
+        next = next_line(at, end);
+        size_t name = (size_t)((const char *)memchr(at, ':', (size_t)(next - at)) - at);
         if (LISTS("host,content-length,transfer-encoding", at, name) ||
             !(lists(options, options_size, at, name) ||
               LISTS("connection,keep-alive,proxy-connection,te,trailer,upgrade", at, name))) {
