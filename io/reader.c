@@ -32,6 +32,7 @@
 #include "io/stream.h"
 #include "io/writer.h"
 #include "runtime/base/alloc.h"
+#include "runtime/base/compiler.h"
 #include "runtime/worker.h"
 
 /* Free room in the buffer from which receiving into it beats the way over the scratch buffer. */
@@ -110,7 +111,7 @@ static const char *take(struct pica_reader *reader, size_t size) {
 }
 
 /* Moves what is buffered into a new buffer, 0: none at all. */
-static int resize(struct pica_reader *reader, size_t capacity) {
+static PICA__SELDOM int resize(struct pica_reader *reader, size_t capacity) {
     size_t size = buffered(reader);
     char *to = NULL;
     if (capacity != 0) {
@@ -184,26 +185,30 @@ static void settle(struct pica_reader *reader) {
 
 /* --- receiving ------------------------------------------------------------------------------ */
 
+static int receive_begin(struct pica_reader *reader);
+
+/* Others have theirs meanwhile; then as receive_begin. */
+static PICA__SELDOM int next_turn(struct pica_reader *reader) {
+    reader->turn = 0;
+    settle(reader);
+    int rc = pica__yield_turn();
+    if (rc == 0 && pica__writer_closing(&pica__stream_of_reader(reader)->writer)) {
+        rc = PICA_ECLOSED;
+    }
+    return rc < 0 ? rc : receive_begin(reader);
+}
+
 /* What is looked at before each receive: 1 go on, 0 the stream has ended, negative. That the writer was not
  * closed was seen when the turn began, and is seen again after each suspension. */
 static int receive_begin(struct pica_reader *reader) {
     if (PICA__UNLIKELY(reader->error != 0 || reader->eof)) {
         return reader->error;
     }
-    if (PICA__UNLIKELY(reader->turn >= PICA__SOCKET_TURN)) {
-        reader->turn = 0;
-        settle(reader); /* others have theirs meanwhile */
-        int rc = pica__yield_turn();
-        if (rc == 0 && pica__writer_closing(&pica__stream_of_reader(reader)->writer)) {
-            rc = PICA_ECLOSED;
-        }
-        return rc < 0 ? rc : receive_begin(reader);
-    }
-    return 1;
+    return PICA__LIKELY(reader->turn < PICA__SOCKET_TURN) ? 1 : next_turn(reader);
 }
 
 /* Before a receive that would find nothing: waits until one is worth it. 0 or negative. */
-static int wait_for_more(struct pica_reader *reader) {
+static PICA__SELDOM int wait_for_more(struct pica_reader *reader) {
     struct pica__stream *stream = pica__stream_of_reader(reader);
     settle(reader);
     int rc = pica__socket_wait_begun(stream->socket);
@@ -213,7 +218,7 @@ static int wait_for_more(struct pica_reader *reader) {
 
 /* What became of a receive: bytes, 0 for the end, negative; or -EAGAIN: it is to be tried again,
  * after a wait if there was nothing. */
-static ssize_t receive_end(struct pica_reader *reader, ssize_t got) {
+static PICA__SELDOM ssize_t receive_end(struct pica_reader *reader, ssize_t got) {
     struct pica__stream *stream = pica__stream_of_reader(reader);
     if (got > 0) {
         reader->turn += (size_t)got;
@@ -295,7 +300,7 @@ static ssize_t receive_ahead(struct pica_reader *reader, char *to, size_t size) 
 }
 
 /* The first receive into an empty buffer: a small block will mostly do, and needs no copy. */
-static ssize_t receive_first(struct pica_reader *reader, pica_socket *socket) {
+static PICA__HOT ssize_t receive_first(struct pica_reader *reader, pica_socket *socket) {
     if (reader->capacity == 0) {
         reader->buffer = pica__block_get();
         if (reader->buffer == NULL) {
@@ -312,7 +317,7 @@ static ssize_t receive_first(struct pica_reader *reader, pica_socket *socket) {
 }
 
 /* The same behind bytes that are there, or when more than a block comes at a time. */
-static ssize_t receive_more(struct pica_reader *reader, pica_socket *socket) {
+static PICA__SELDOM ssize_t receive_more(struct pica_reader *reader, pica_socket *socket) {
     if (buffered(reader) == 0) {
         reader->begin = reader->end = 0;
     }
@@ -360,7 +365,7 @@ static bool receive_awaited(struct pica_reader *reader, ssize_t *n) {
 }
 
 /* Receives into the buffer, behind what is there. Bytes, 0 for the end, negative. */
-static ssize_t fill(struct pica_reader *reader) {
+static PICA__HOT ssize_t fill(struct pica_reader *reader) {
     pica_socket *socket = pica__stream_of_reader(reader)->socket;
     for (;;) {
         ssize_t n = receive_begin(reader);
@@ -403,7 +408,7 @@ static ssize_t read_some(struct pica_reader *reader, char *to, size_t size) {
     return size < READ_AHEAD ? receive_ahead(reader, to, size) : receive_into(reader, to, size);
 }
 
-ssize_t pica_reader_read(pica_reader *reader, void *buffer, size_t size) {
+PICA__HOT ssize_t pica_reader_read(pica_reader *reader, void *buffer, size_t size) {
     int rc = enter(reader);
     if (rc < 0) {
         return rc;
@@ -413,7 +418,7 @@ ssize_t pica_reader_read(pica_reader *reader, void *buffer, size_t size) {
     return n;
 }
 
-int pica_reader_readexactly(pica_reader *reader, void *buffer, size_t size, size_t *got) {
+PICA__HOT int pica_reader_readexactly(pica_reader *reader, void *buffer, size_t size, size_t *got) {
     if (got != NULL) {
         *got = 0;
     }
@@ -476,7 +481,7 @@ static ssize_t find_separator(struct pica_reader *reader, const char *separator,
     }
 }
 
-ssize_t pica_reader_readuntil(pica_reader *reader, const void *separator, size_t length,
+PICA__HOT ssize_t pica_reader_readuntil(pica_reader *reader, const void *separator, size_t length,
                               const char **data, size_t *size) {
     if (separator == NULL || length == 0 || data == NULL) {
         return -EINVAL;
@@ -505,7 +510,7 @@ ssize_t pica_reader_readuntil(pica_reader *reader, const void *separator, size_t
     return n;
 }
 
-ssize_t pica_reader_readline(pica_reader *reader, const char **line) {
+PICA__HOT ssize_t pica_reader_readline(pica_reader *reader, const char **line) {
     if (line == NULL) {
         return -EINVAL;
     }
@@ -536,7 +541,7 @@ static ssize_t view(struct pica_reader *reader, const char **data) {
     return (ssize_t)buffered(reader);
 }
 
-ssize_t pica_reader_peek(pica_reader *reader, const char **data) {
+PICA__HOT ssize_t pica_reader_peek(pica_reader *reader, const char **data) {
     if (data == NULL) {
         return -EINVAL;
     }
@@ -550,7 +555,7 @@ ssize_t pica_reader_peek(pica_reader *reader, const char **data) {
     return n;
 }
 
-ssize_t pica_reader_more(pica_reader *reader, const char **data) {
+PICA__HOT ssize_t pica_reader_more(pica_reader *reader, const char **data) {
     if (data == NULL) {
         return -EINVAL;
     }
@@ -564,7 +569,7 @@ ssize_t pica_reader_more(pica_reader *reader, const char **data) {
     return n;
 }
 
-int pica_reader_consume(pica_reader *reader, size_t size) {
+PICA__HOT int pica_reader_consume(pica_reader *reader, size_t size) {
     if (pica__socket_reading(pica__stream_of_reader(reader)->socket)) {
         return -EBUSY;
     }

@@ -124,7 +124,7 @@ static void side_event(pica_socket *socket, pica__socket_side *side, int result,
     }
 }
 
-static void rd_complete(pica__op *op, int result, bool more) {
+static PICA__HOT void rd_complete(pica__op *op, int result, bool more) {
     pica_socket *socket = PICA__CONTAINER_OF(op, pica_socket, rd_op);
     side_event(socket, &socket->rd, result, more);
 }
@@ -213,12 +213,10 @@ static bool wait_withdraw(pica__wait *wait) {
 
 static const struct pica__wait_ops wait_ops = {"socket", wait_withdraw};
 
-/* With the lock, for somebody who will wait: makes sure that an event will come. False without memory.
+/* With the lock, for somebody who will wait, of a side that is not armed: makes sure that an event will come. False
+ * without memory.
  * The message to the home loop is sent under the lock: afterwards the socket may be gone. */
-static bool side_expect(pica_socket *socket, pica__socket_side *side) {
-    if (side->armed) {
-        return true;
-    }
+static PICA__SELDOM bool side_expect(pica_socket *socket, pica__socket_side *side) {
     if (pica__loop_is_mine(socket->home)) {
         return side_arm(socket, side);
     }
@@ -228,7 +226,7 @@ static bool side_expect(pica_socket *socket, pica__socket_side *side) {
     return true;
 }
 
-static bool wait_commit(pica__wait *wait) {
+static PICA__HOT bool wait_commit(pica__wait *wait) {
     struct pica__socket_wait *w = PICA__CONTAINER_OF(wait, struct pica__socket_wait, wait);
     pica_socket *socket = w->socket;
     pica__socket_side *side = w->side;
@@ -248,7 +246,7 @@ static bool wait_commit(pica__wait *wait) {
         if (side == &socket->rd) {
             socket->rd_task = task;
         }
-        failed = !side_expect(socket, side);
+        failed = !side->armed && !side_expect(socket, side);
         if (failed) {
             side->waiter = NULL;
         }
@@ -298,7 +296,7 @@ PICA__TSAN_APART static void on_writable(pica_socket *socket, pica_callback fn, 
     bool now = is_closed(socket) || (state & PICA__SIDE_READY) != 0;
     if (!now) {
         socket->writable_wanted = true;
-        now = !side_expect(socket, &socket->wr) && writable_take(socket, &socket->wr);
+        now = !socket->wr.armed && !side_expect(socket, &socket->wr) && writable_take(socket, &socket->wr);
     }
     if (now) {
         pica__call_soon(socket->home, &socket->writable.call);
@@ -316,7 +314,7 @@ PICA__NO_TSAN void pica__socket_on_writable(pica_socket *socket, pica_callback f
 /* --- tries --- */
 
 /* After a try that found the kernel empty or full: READY goes, unless an event came since `seen`. */
-static void clear_ready(pica__socket_side *side, uint32_t seen) {
+static PICA__SELDOM void clear_ready(pica__socket_side *side, uint32_t seen) {
     if (seen & PICA__SIDE_READY) {
         seen &= ~(uint32_t)PICA__SIDE_LOCKED; /* with the lock held this fails, and will be tried again */
         if (atomic_compare_exchange_strong_explicit(&side->state, &seen,
@@ -385,6 +383,11 @@ static inline ssize_t recv_once(pica_socket *socket, void *buffer, size_t size) 
     return n;
 }
 
+static PICA__SELDOM ssize_t send_parts(pica_socket *socket, const struct iovec *buffers, int count) {
+    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)buffers, .msg_iovlen = (size_t)count};
+    return pica__sys_sendmsg(socket->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 static inline ssize_t sendv_once(pica_socket *socket, const struct iovec *buffers, int count) {
     uint32_t seen = atomic_load_explicit(&socket->wr.state, memory_order_acquire);
     if ((seen & PICA__SIDE_READY) == 0) {
@@ -398,9 +401,7 @@ static inline ssize_t sendv_once(pica_socket *socket, const struct iovec *buffer
             n = pica__sys_send(socket->fd, buffers[0].iov_base, buffers[0].iov_len,
                                MSG_DONTWAIT | MSG_NOSIGNAL);
         } else {
-            struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)buffers,
-                                     .msg_iovlen = (size_t)count};
-            n = pica__sys_sendmsg(socket->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+            n = send_parts(socket, buffers, count);
         }
     } while (n == -EINTR);
     if (PICA__LIKELY(n > 0)) {

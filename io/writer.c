@@ -127,20 +127,14 @@ static bool flush_ends(struct pica_writer *writer) {
     return ends;
 }
 
-/* The first write after a pause: straight from the caller's memory. By whoever set FLUSHING. */
-static int send_now(struct pica_writer *writer, const struct iovec *parts, int count,
-                    size_t total) {
-    ssize_t n = pica__socket_sendv_begun(pica__stream_of_writer(writer)->socket, parts,
-                                         count < PARTS_MAX ? count : PARTS_MAX);
+/* What send_now has not sent waits; n: how it ended. */
+static PICA__SELDOM int send_later(struct pica_writer *writer, const struct iovec *parts, int count, size_t total,
+                                   ssize_t n) {
     if (n < 0 && n != -EAGAIN) {
         pica__writer_lost(writer, (int)n);
         return pica__writer_flush(writer, false);
     }
     size_t sent = n > 0 ? (size_t)n : 0;
-    pica__writer_burst_add(writer, sent);
-    if (PICA__LIKELY(sent == total) && flush_ends(writer)) {
-        return 0;
-    }
     if (sent < total) {
         struct pica__chunk *rest = pica__chunk_new(total - sent);
         if (rest == NULL) {
@@ -158,8 +152,22 @@ static int send_now(struct pica_writer *writer, const struct iovec *parts, int c
     return pica__writer_flush(writer, n == -EAGAIN);
 }
 
+/* The first write after a pause: straight from the caller's memory. By whoever set FLUSHING. */
+static int send_now(struct pica_writer *writer, const struct iovec *parts, int count,
+                    size_t total) {
+    ssize_t n = pica__socket_sendv_begun(pica__stream_of_writer(writer)->socket, parts,
+                                         count < PARTS_MAX ? count : PARTS_MAX);
+    if (n > 0) {
+        pica__writer_burst_add(writer, (size_t)n);
+        if (PICA__LIKELY((size_t)n == total) && flush_ends(writer)) {
+            return 0;
+        }
+    }
+    return send_later(writer, parts, count, total, n);
+}
+
 /* Puts the parts into a chunk of their own, made and filled without the lock. */
-static int append_chunk(struct pica_writer *writer, const struct iovec *parts, int count,
+static PICA__SELDOM int append_chunk(struct pica_writer *writer, const struct iovec *parts, int count,
                         size_t total, size_t capacity) {
     struct pica__chunk *chunk = pica__chunk_new(capacity < total ? total : capacity);
     if (chunk == NULL) {
@@ -182,19 +190,8 @@ static int append_chunk(struct pica_writer *writer, const struct iovec *parts, i
     return pica__writer_flush_unlock(writer);
 }
 
-static int append(struct pica_writer *writer, const struct iovec *parts, int count, size_t total) {
-    pica__lock(&writer->lock);
-    uint32_t state = pica__writer_state(writer);
-    int rc = refusal(writer, state);
-    if (rc < 0 || total == 0) {
-        pica__unlock(&writer->lock);
-        return rc;
-    }
-    if ((state & PICA__WRITER_FLUSHING) == 0 && writer->corked == 0) {
-        pica__writer_set_state(writer, state | PICA__WRITER_FLUSHING);
-        pica__unlock(&writer->lock);
-        return send_now(writer, parts, count, total);
-    }
+/* Behind what waits. With the lock, which it opens. */
+static PICA__SELDOM int append_behind(struct pica_writer *writer, const struct iovec *parts, int count, size_t total) {
     struct pica__chunk *last = writer->waiting.last;
     if (last != NULL && total <= SMALL_COPY && total <= last->capacity - last->end) {
         chunk_add(last, parts, count, 0);
@@ -207,7 +204,23 @@ static int append(struct pica_writer *writer, const struct iovec *parts, int cou
     return append_chunk(writer, parts, count, total, capacity < PICA__CHUNK_MAX ? capacity : PICA__CHUNK_MAX);
 }
 
-int pica_writer_write(pica_writer *writer, const void *data, size_t size) {
+static PICA__HOT int append(struct pica_writer *writer, const struct iovec *parts, int count, size_t total) {
+    pica__lock(&writer->lock);
+    uint32_t state = pica__writer_state(writer);
+    int rc = refusal(writer, state);
+    if (rc < 0 || total == 0) {
+        pica__unlock(&writer->lock);
+        return rc;
+    }
+    if ((state & PICA__WRITER_FLUSHING) == 0 && writer->corked == 0) {
+        pica__writer_set_state(writer, state | PICA__WRITER_FLUSHING);
+        pica__unlock(&writer->lock);
+        return send_now(writer, parts, count, total);
+    }
+    return append_behind(writer, parts, count, total);
+}
+
+PICA__HOT int pica_writer_write(pica_writer *writer, const void *data, size_t size) {
     if (size > SSIZE_MAX || (data == NULL && size != 0)) {
         return -EINVAL;
     }
@@ -215,7 +228,7 @@ int pica_writer_write(pica_writer *writer, const void *data, size_t size) {
     return append(writer, &part, 1, size);
 }
 
-int pica_writer_writelines(pica_writer *writer, const struct iovec *parts, int count) {
+PICA__HOT int pica_writer_writelines(pica_writer *writer, const struct iovec *parts, int count) {
     if (count < 0 || (parts == NULL && count != 0)) {
         return -EINVAL;
     }
@@ -252,8 +265,10 @@ int pica_writer_uncork(pica_writer *writer) {
 
 /* --- drain ---------------------------------------------------------------------------------- */
 
-/* Waits on `drained`, holding a reference to the pair. */
-static int drain_wait(struct pica_writer *writer) {
+/* Waits on `drained`, with a reference to the pair. */
+static PICA__SELDOM int drain_wait(struct pica_writer *writer) {
+    struct pica__stream *stream = pica__stream_of_writer(writer);
+    pica__stream_ref(stream);
     pica__writer_kick(writer); /* a cork would keep for ever what this waits for */
     int rc = 0;
     while (rc == 0) {
@@ -273,10 +288,11 @@ static int drain_wait(struct pica_writer *writer) {
     } else if (rc == 0 && (state & PICA__WRITER_ABORTED) != 0) {
         rc = PICA_ECLOSED;
     }
+    pica__stream_unref(stream);
     return rc;
 }
 
-int pica_writer_drain(pica_writer *writer) {
+PICA__HOT int pica_writer_drain(pica_writer *writer) {
     int rc = pica_checkpoint();
     if (rc < 0) {
         return rc;
@@ -287,11 +303,7 @@ int pica_writer_drain(pica_writer *writer) {
     }
     if (atomic_load_explicit(&writer->pending, memory_order_relaxed) >
         atomic_load_explicit(&writer->high, memory_order_relaxed)) {
-        struct pica__stream *stream = pica__stream_of_writer(writer);
-        pica__stream_ref(stream);
-        rc = drain_wait(writer);
-        pica__stream_unref(stream);
-        return rc;
+        return drain_wait(writer);
     }
     /* A peer that takes everything would let a task write for ever without a suspension. */
     if (atomic_load_explicit(&writer->burst, memory_order_relaxed) >= PICA__WRITER_TURN) {

@@ -3,6 +3,7 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/clock.h"
+#include "runtime/base/compiler.h"
 #include "runtime/idle.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
@@ -179,7 +180,7 @@ void pica__timer_wake(pica_loop *loop) {
     }
 }
 
-int pica__timer_arm(pica_loop *loop, pica__timer *timer, int64_t when) {
+PICA__HOT int pica__timer_arm(pica_loop *loop, pica__timer *timer, int64_t when) {
     pica_runtime *rt = loop->rt;
     bool visiting = pica__visit(rt);
     bool earliest;
@@ -208,7 +209,7 @@ bool pica__timer_cancel(pica__timer *timer) {
     return in;
 }
 
-unsigned pica__loop_fire_timers(pica_loop *loop, int64_t now) {
+PICA__HOT unsigned pica__loop_fire_timers(pica_loop *loop, int64_t now) {
     unsigned fired = loop->pauses.earliest <= now ? pica__pauses_fire(&loop->pauses, now) : 0;
     for (;;) {
         pica__lock(&loop->timers.lock);

@@ -1,6 +1,7 @@
 /* Where a task goes that may run, and where a worker finds the next one: see the head of worker.h. */
 #include "runtime/base/check.h"
 #include "runtime/base/clock.h"
+#include "runtime/base/compiler.h"
 #include "runtime/base/sim/sim.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
@@ -46,7 +47,7 @@ static void shared_push_entry(pica_runtime *rt, uintptr_t entry) {
 
 /* A full deque: drops dead start entries; if that did not make room, half goes to the shared
  * queue. */
-static void deque_make_room(pica__worker *worker) {
+static PICA__COLD void deque_make_room(pica__worker *worker) {
     size_t n = pica__deque_size(&worker->deque);
     size_t kept = 0;
     for (size_t i = 0; i < n; i++) {
@@ -68,7 +69,7 @@ static void deque_make_room(pica__worker *worker) {
     }
 }
 
-static void deque_push(pica__worker *worker, uintptr_t entry) {
+static PICA__HOT void deque_push(pica__worker *worker, uintptr_t entry) {
     while (PICA__UNLIKELY(!pica__deque_push(&worker->deque, entry))) {
         deque_make_room(worker);
     }
@@ -77,7 +78,7 @@ static void deque_push(pica__worker *worker, uintptr_t entry) {
 /* --- making runnable --- */
 
 /* Debugging and simulation: the task moves to another worker, always or sometimes. False: it stays. */
-static bool push_elsewhere(pica__worker *worker, pica_task *task) {
+static PICA__COLD bool push_elsewhere(pica__worker *worker, pica_task *task) {
     pica_runtime *rt = worker->rt;
     if (rt->workers == 1 ||
         (pica__simulated() && !rt->config.debug_migrate && !pica__sim_migrate())) {
@@ -110,7 +111,7 @@ static void ready_here(pica__worker *worker, pica_task *task) {
 }
 
 /* From a thread that is no worker of the runtime. */
-static void push_from_outside(pica_runtime *rt, pica_task *task, pica__work *work) {
+static PICA__SELDOM void push_from_outside(pica_runtime *rt, pica_task *task, pica__work *work) {
     bool visiting = pica__visit(rt);
     if (task->pinned || rt->config.fifo) {
         pica__loop_post(task->loop, work);
@@ -121,7 +122,7 @@ static void push_from_outside(pica_runtime *rt, pica_task *task, pica__work *wor
     pica__visit_end(rt, visiting);
 }
 
-void pica__ready(pica_task *task) {
+PICA__HOT void pica__ready(pica_task *task) {
     pica_runtime *rt = task->loop->rt;
     pica__worker *worker = pica__self();
     if (worker == NULL || worker->rt != rt) {
@@ -146,7 +147,7 @@ void pica__ready_last(pica__worker *worker, pica_task *task) {
 }
 
 /* An unstarted task of this worker: the youngest end of its queue. */
-static void unstarted_here(pica__worker *worker, pica_task *task) {
+static PICA__SELDOM void unstarted_here(pica__worker *worker, pica_task *task) {
     pica_task *old = atomic_exchange_explicit(&worker->newest, task, memory_order_acq_rel);
     if (old != NULL) {
         deque_push(worker, pica__entry_start(old));
@@ -182,7 +183,7 @@ void pica__ready_unstarted(pica_task *task, bool placed) {
 /* --- what is next --- */
 
 /* Debugging: moves the oldest entry to the back, sometimes. In simulations between two steps others may run. */
-static void shuffle(pica__worker *worker) {
+static PICA__COLD void shuffle(pica__worker *worker) {
     if (pica__simulated()) {
         pica__sim_point();
         if (!worker->rt->config.debug_shuffle) {
@@ -197,7 +198,7 @@ static void shuffle(pica__worker *worker) {
     }
 }
 
-void pica__worker_end_turn(pica__worker *worker) {
+PICA__SELDOM void pica__worker_end_turn(pica__worker *worker) {
     worker->budget = 0;
     if (pica__deque_size(&worker->deque) != 0) {
         pica__idle_notify(worker->rt); /* what is queued has waited long enough to be moved */
@@ -244,7 +245,7 @@ void pica__worker_age_newest(pica__worker *worker) {
     }
 }
 
-uintptr_t pica__worker_pick(pica__worker *worker) {
+PICA__HOT uintptr_t pica__worker_pick(pica__worker *worker) {
     if (worker->fifo || turn_is_over(worker)) {
         return 0;
     }

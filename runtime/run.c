@@ -11,6 +11,7 @@
  * All of this runs in the runtime's context (san.h).
  */
 #include "runtime/base/check.h"
+#include "runtime/base/compiler.h"
 #include "runtime/fpcheck.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
@@ -27,9 +28,7 @@ bool pica__worker_stand(pica__worker *worker) {
 /* Drops a start entry whose task was started elsewhere. */
 static bool entry_is_dead(uintptr_t entry) {
     pica_task *task = pica__entry_task(entry);
-    if ((entry & PICA__ENTRY_START) == 0 ||
-        pica__task_state(atomic_load_explicit(&task->word, memory_order_relaxed)) ==
-            PICA__TASK_NEW) {
+    if (pica__task_state(atomic_load_explicit(&task->word, memory_order_relaxed)) == PICA__TASK_NEW) {
         return false;
     }
     pica__task_unref(task);
@@ -43,16 +42,9 @@ static bool entry_claim(pica_task *task) {
     return claimed;
 }
 
-/* The fiber on which an entry's task goes on, ready to be switched to, with worker->current set. NULL
- * if there is nothing to do after all, or no stack (then the entry went back to the queues). */
-static pica__fiber *entry_fiber(pica__worker *worker, uintptr_t entry) {
+/* entry_fiber of an unstarted task. */
+static PICA__SELDOM pica__fiber *start_fiber(pica__worker *worker, uintptr_t entry) {
     pica_task *task = pica__entry_task(entry);
-    if ((entry & PICA__ENTRY_START) == 0) {
-        worker->current = task;
-        pica__worker_step(worker);
-        pica__wait_ahead(task, worker->tsan);
-        return task->fiber;
-    }
     if (entry_is_dead(entry)) {
         return NULL;
     }
@@ -81,6 +73,19 @@ static pica__fiber *entry_fiber(pica__worker *worker, uintptr_t entry) {
     worker->current = NULL;
     pica__worker_step(worker);
     return fiber;
+}
+
+/* The fiber on which an entry's task goes on, ready to be switched to, with worker->current set. NULL
+ * if there is nothing to do after all, or no stack (then the entry went back to the queues). */
+static PICA__HOT pica__fiber *entry_fiber(pica__worker *worker, uintptr_t entry) {
+    if ((entry & PICA__ENTRY_START) != 0) {
+        return start_fiber(worker, entry);
+    }
+    pica_task *task = pica__entry_task(entry);
+    worker->current = task;
+    pica__worker_step(worker);
+    pica__wait_ahead(task, worker->tsan);
+    return task->fiber;
 }
 
 /* What comes next on this worker: a fiber to switch to, at last the loop's. */

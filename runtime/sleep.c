@@ -4,6 +4,7 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/clock.h"
+#include "runtime/base/compiler.h"
 #include "runtime/base/relax.h"
 #include "runtime/loop.h"
 #include "runtime/san.h"
@@ -160,7 +161,7 @@ static int timeout_arm(struct timeout *t, double limit) {
     return when == INT64_MAX ? 0 : pica__timer_arm(nearest_loop(), &t->timer, when);
 }
 
-int pica_timeout_enter(pica_timeout *timeout, double limit) {
+PICA__HOT int pica_timeout_enter(pica_timeout *timeout, double limit) {
     struct timeout *t = timeout_of(timeout);
     pica_task *task = pica__current();
     if (task == NULL) {
@@ -194,7 +195,7 @@ static bool timeout_disarm(struct timeout *t) {
     return false;
 }
 
-int pica_timeout_exit(pica_timeout *timeout, int rc) {
+PICA__HOT int pica_timeout_exit(pica_timeout *timeout, int rc) {
     struct timeout *t = timeout_of(timeout);
     if (timeout_disarm(t)) {
         atomic_store_explicit(&t->state, FINISHED, memory_order_relaxed);

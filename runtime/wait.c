@@ -2,6 +2,7 @@
 #include "runtime/wait.h"
 
 #include "runtime/base/check.h"
+#include "runtime/base/compiler.h"
 #include "runtime/base/transitions.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
@@ -56,7 +57,7 @@ PICA__NO_TSAN static inline int suspend(pica__worker *worker, pica__wait *wait,
     return resumed(wait);
 }
 
-PICA__NO_TSAN int pica__suspend(pica__wait *wait, bool (*commit)(pica__wait *wait)) {
+PICA__NO_TSAN PICA__HOT int pica__suspend(pica__wait *wait, bool (*commit)(pica__wait *wait)) {
     wait->task->waits++;
     wait->task->wait = wait;
     wait->task->outcome = 0;
@@ -135,7 +136,7 @@ void pica__wait_publish_uncancellable(pica__wait *wait) {
     PICA__MOVED(TASK, PICA__TASK_RUNNING, PICA__TASK_WAITING);
 }
 
-void pica__wait_fire_task(pica_task *task, int result) {
+PICA__HOT void pica__wait_fire_task(pica_task *task, int result) {
     task->outcome = result;
     uint32_t old = atomic_load_explicit(&task->word, memory_order_relaxed);
     for (;;) {

@@ -110,7 +110,7 @@ static inline void stop_searching(pica__worker *worker, bool found) {
     }
 }
 
-static void run_work(pica__worker *worker, pica__work *work) {
+static PICA__SELDOM void run_work(pica__worker *worker, pica__work *work) {
     stop_searching(worker, true);
     switch (work->kind) {
         case PICA__WORK_CALL:
@@ -180,7 +180,7 @@ static bool io_is_due(pica__worker *worker) {
     return pica__deque_size(&worker->deque) < BACKLOG || worker->tick % BACKLOG_TURNS == 0;
 }
 
-static bool turn(pica__worker *worker) {
+static PICA__HOT bool turn(pica__worker *worker) {
     pica_loop *loop = worker->loop;
     worker->tick++;
     worker->budget = TURN_STEPS;
@@ -213,7 +213,7 @@ static bool turn(pica__worker *worker) {
 
 /* Takes work from a victim into our deque and returns one entry to run, or 0. stuck: the victim has not
  * finished a step for a while, so its LIFO slot is fair game too. */
-static uintptr_t steal_from(pica__worker *worker, pica__worker *victim, bool stuck) {
+static PICA__SELDOM uintptr_t steal_from(pica__worker *worker, pica__worker *victim, bool stuck) {
     if (pica__simulated()) {
         pica__sim_point();
     }
@@ -270,7 +270,7 @@ static uintptr_t steal(pica__worker *worker, size_t worth) {
 
 /* What a watcher looks for: a worker that made no step since the last look. What is behind it is taken. Of clients
  * first only some (loop.h): whom the system held up for a moment, as happens to each, gets its own. */
-static uintptr_t steal_from_stuck(pica__worker *worker) {
+static PICA__SELDOM uintptr_t steal_from_stuck(pica__worker *worker) {
     pica_runtime *rt = worker->rt;
     uintptr_t entry = 0;
     for (unsigned i = 0; i < rt->workers; i++) {
@@ -288,17 +288,10 @@ static uintptr_t steal_from_stuck(pica__worker *worker) {
     return entry;
 }
 
-/* Looks for work outside; runs one piece of it. */
-static bool run_from_elsewhere(pica__worker *worker) {
-    pica_runtime *rt = worker->rt;
-    if (run_shared(worker)) {
-        return true;
-    }
-    if (rt->workers == 1 || worker->fifo) {
-        return false;
-    }
+/* Looks for work at other workers; runs one piece of it. */
+static PICA__SELDOM bool run_stolen(pica__worker *worker) {
     if (!worker->searching) {
-        worker->searching = pica__idle_begin_search(rt);
+        worker->searching = pica__idle_begin_search(worker->rt);
         if (!worker->searching) {
             return false;
         }
@@ -315,6 +308,11 @@ static bool run_from_elsewhere(pica__worker *worker) {
         pica__run_entry(worker, entry);
     }
     return entry != 0;
+}
+
+/* Looks for work outside; runs one piece of it. */
+static bool run_from_elsewhere(pica__worker *worker) {
+    return run_shared(worker) || (worker->rt->workers != 1 && !worker->fifo && run_stolen(worker));
 }
 
 /* --- parking --- */
@@ -395,6 +393,17 @@ static void end_duty(pica__worker *worker, enum duty duty) {
     }
 }
 
+/* By a watcher that is back. */
+static PICA__SELDOM void look_after_others(pica__worker *worker) {
+    worker->budget = TURN_STEPS;
+    uintptr_t entry = steal_from_stuck(worker);
+    if (entry != 0) {
+        stop_searching(worker, true);
+        call_watcher(worker); /* who watched is busy now, too */
+        pica__run_entry(worker, entry);
+    }
+}
+
 /* Whether a watcher that is back looks after the others. One that is kept busy by its own I/O looks, too. */
 static bool look_is_due(pica_runtime *rt, int delivered) {
     int64_t now = pica__now();
@@ -461,25 +470,17 @@ static void park(pica__worker *worker) {
         call_watcher(worker);
     }
     if (duty == WATCH && look_is_due(rt, delivered)) {
-        worker->budget = TURN_STEPS;
-        uintptr_t entry = steal_from_stuck(worker);
-        if (entry != 0) {
-            stop_searching(worker, true);
-            call_watcher(worker); /* who watched is busy now, too */
-            pica__run_entry(worker, entry);
-        }
+        look_after_others(worker);
     }
 }
 
 /* --- life --- */
 
-/* Follows the phase. False: leave. */
-static bool obey(pica__worker *worker) {
+static bool obey(pica__worker *worker);
+
+/* The phase is a new one, or a pause: now. As obey. */
+static PICA__SELDOM bool obey_phase(pica__worker *worker, uint32_t now) {
     pica_runtime *rt = worker->rt;
-    uint32_t now = atomic_load_explicit(&rt->phase, memory_order_acquire);
-    if (PICA__LIKELY(now == worker->seen_phase && (now & 3) != PICA__PAUSED)) {
-        return true;
-    }
     if ((now & 3) == PICA__PAUSED && now / 4 != worker->seen_phase / 4) {
         (void)turn(worker); /* a run that was stopped before it began: one turn all the same */
     }
@@ -503,6 +504,12 @@ static bool obey(pica__worker *worker) {
     return (now & 3) != PICA__ENDING;
 }
 
+/* Follows the phase. False: leave. */
+static bool obey(pica__worker *worker) {
+    uint32_t now = atomic_load_explicit(&worker->rt->phase, memory_order_acquire);
+    return PICA__LIKELY(now == worker->seen_phase && (now & 3) != PICA__PAUSED) || obey_phase(worker, now);
+}
+
 /* Whether this worker has tasks or callbacks left: then it makes another turn before it looks at
  * anything else. What else may have come up meanwhile is seen on the way to sleep. */
 static bool has_more(pica__worker *worker) {
@@ -513,7 +520,7 @@ static bool has_more(pica__worker *worker) {
 
 /* The end. What the library queued for itself must still be done, or what it is about would leak; what
  * users queued is dropped by the thread that closes. */
-static void run_own_calls(pica__worker *worker) {
+static PICA__COLD void run_own_calls(pica__worker *worker) {
     pica_loop *loop = worker->loop;
     pica__loop_drain_inbox(loop);
     uint64_t n = atomic_load_explicit(&loop->ready_count, memory_order_relaxed);
@@ -529,7 +536,7 @@ static void run_own_calls(pica__worker *worker) {
     }
 }
 
-void pica__worker_loop(pica__worker *worker) {
+PICA__HOT void pica__worker_loop(pica__worker *worker) {
     while (obey(worker)) {
         if (PICA__UNLIKELY(worker->hosted && pica__worker_host_due(worker))) {
             pica__worker_to_host(worker);

@@ -15,6 +15,7 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/clock.h"
+#include "runtime/base/compiler.h"
 #include "runtime/base/cpus.h"
 #include "runtime/base/overflow.h"
 #include "runtime/base/park.h"
@@ -30,7 +31,7 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
-PICA__NO_TSAN static void loop_fiber_main(void *arg) {
+PICA__NO_TSAN static PICA__HOT void loop_fiber_main(void *arg) {
     (void)arg;
     pica__fiber_arrive();
     pica__worker *worker = pica__self();

@@ -360,7 +360,7 @@ static PICA__NOINLINE int own_work(epoll *e, int64_t *deadline) {
     return delivered;
 }
 
-static int epoll_wait_(pica__engine *engine, int64_t deadline) {
+static PICA__HOT int epoll_wait_(pica__engine *engine, int64_t deadline) {
     epoll *e = epoll_of(engine);
     int delivered = 0;
     if (PICA__UNLIKELY(has_own_work(e))) {

@@ -394,7 +394,7 @@ static void cqe_deliver(pica__uring *u, const struct io_uring_cqe *cqe) {
 
 /* Delivers what there is, at most REAP_MAX: what came first runs before the rest of a flood is dealt with, while
  * it is in the caches. */
-static int uring_reap(pica__uring *u) {
+static PICA__HOT int uring_reap(pica__uring *u) {
     int delivered = 0;
     while (delivered < REAP_MAX) {
         struct io_uring_cq *cq = &u->ring.cq;
@@ -419,7 +419,7 @@ static bool cq_has(const pica__uring *u) {
 }
 
 /* Enters until what waited for room is in the kernel. Returns how many completions that delivered. */
-static int enter_and_reap(pica__uring *u, bool wait, int64_t deadline) {
+static PICA__HOT int enter_and_reap(pica__uring *u, bool wait, int64_t deadline) {
     int delivered = 0;
     for (;;) {
         backlog_drain(u);
@@ -472,7 +472,7 @@ static int wait_in_set(pica__uring *u, pica__engine *set, int64_t deadline) {
     return delivered;
 }
 
-static int uring_wait(pica__engine *engine, int64_t deadline) {
+static PICA__HOT int uring_wait(pica__engine *engine, int64_t deadline) {
     pica__uring *u = pica__uring_of(engine);
     pica__engine *set = pica__uring_part(u);
     if (set != NULL) {

@@ -10,6 +10,7 @@
 
 #include "runtime/base/alloc.h"
 #include "runtime/base/check.h"
+#include "runtime/base/compiler.h"
 
 #define ARITY 4
 #define CAPACITY_MIN 16
@@ -85,7 +86,7 @@ static int resize(pica__heap *h, size_t capacity) {
     return 0;
 }
 
-int pica__heap_push(pica__heap *h, pica__heap_node *n) {
+PICA__HOT int pica__heap_push(pica__heap *h, pica__heap_node *n) {
     PICA__CHECK(n->index == PICA__HEAP_OUT);
     if (h->count == h->capacity) {
         int error = resize(h, h->capacity == 0 ? CAPACITY_MIN : h->capacity * 2);
@@ -98,7 +99,7 @@ int pica__heap_push(pica__heap *h, pica__heap_node *n) {
     return 0;
 }
 
-void pica__heap_remove(pica__heap *h, pica__heap_node *n) {
+PICA__HOT void pica__heap_remove(pica__heap *h, pica__heap_node *n) {
     size_t at = n->index;
     PICA__CHECK(at < h->count && h->entries[at].node == n);
     n->index = PICA__HEAP_OUT;

@@ -128,7 +128,7 @@ DEFECTS = [
      [("    enum duty duty = begin_duty(worker);", "    enum duty duty = NO_DUTY;\n    (void)begin_duty;")],
      "tokio issues 4730 and 5854 (others sleep while a worker is stuck)", ["idle"]),
     ("a watcher that takes work wakes nobody to watch in its stead", "runtime/worker.c",
-     [("            call_watcher(worker); /* who watched is busy now, too */\n", "")],
+     [("        call_watcher(worker); /* who watched is busy now, too */\n", "")],
      "this library", ["idle"]),
     ("a watcher does not look at the LIFO slot", "runtime/worker.c",
      [("entry = entry == 0 ? steal_from(worker, victim, true) : entry;",
