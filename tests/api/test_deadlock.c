@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "tests/support/child.h"
+#include "tests/support/machine.h"
 #include "tests/support/pt.h"
 
 static pica_event event = PICA_EVENT_INIT;
@@ -52,7 +53,10 @@ PT_TEST(a_deadlock_is_told_once) {
     PT_EQ(child.status, 0);
     const char *first = strstr(child.text, "deadlock: 2 tasks wait");
     PT_CHECK(first != NULL);
-    PT_CHECK(strstr(child.text, "'main': waiting: await, task") != NULL);
+    PT_CHECK(strstr(child.text, "'main': waiting: await") != NULL);
+    if (machine_reads_itself()) { /* else a dump cannot know whom a task awaits */
+        PT_CHECK(strstr(child.text, "'main': waiting: await, task") != NULL);
+    }
     PT_CHECK(strstr(child.text, "waiting: event") != NULL);
     PT_CHECK(first != NULL && strstr(first + 1, "deadlock: ") == NULL);
 }

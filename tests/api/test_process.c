@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/support/machine.h"
 #include "tests/support/procfs.h"
 #include "tests/support/tasks.h"
 
@@ -111,6 +112,7 @@ TASK_TEST(signals) {
 }
 
 TASK_TEST(errors_of_exec) {
+    need_spawn_that_waits();
     pica_process *p = NULL;
     struct pica_process_options o = with_pipes();
     long fds = procfs_fds();
@@ -186,6 +188,7 @@ TASK_TEST(options) {
 }
 
 TASK_TEST(groups_and_sessions) {
+    need_spawn_that_waits();
     struct pica_process_options o = with_pipes();
     for (int i = 0; i < 2; i++) {
         o.new_group = i == 0;
@@ -323,7 +326,9 @@ TASK_TEST(signals_are_reset) {
     unsigned long long blocked = 1, ignored = 1;
     PT_EQ(sscanf(out, "SigBlk: %llx SigIgn: %llx", &blocked, &ignored), 2);
     PT_EQ(blocked, 0);
-    PT_EQ(ignored & ~0x180000000ULL, 0); /* the C library's own two are its own affair */
+    /* The C library's own two are its own affair. An emulator gives those above 31 other numbers. */
+    unsigned long long own = pt_emulator() == NULL ? 0x180000000ULL : ~0x7fffffffULL;
+    PT_EQ(ignored & ~own, 0);
     free(out);
     pica_process_release(p);
     signal(SIGUSR1, SIG_DFL);

@@ -47,19 +47,29 @@ NTH(files,
     return rc;
 }
 
+/* One end of a pair. */
+struct end {
+    pica_reader *reader;
+    pica_writer *writer;
+};
+
 static int reads_all(void *arg) {
     static char bytes[SIZE];
+    const struct end *end = arg;
     ssize_t n = 1;
     size_t got = 0;
     while (n > 0) {
-        n = pica_reader_read(arg, bytes, SIZE);
+        n = pica_reader_read(end->reader, bytes, SIZE);
         got += n > 0 ? (size_t)n : 0;
+    }
+    if (n < 0) {
+        pica_writer_abort(end->writer); /* a sender that nobody reads from has to end */
     }
     return n < 0 ? (int)n : got == SIZE ? 0 : PICA_EINCOMPLETE;
 }
 
 /* Streams over the two ends of a pair; what cannot be opened is closed. */
-static int streams(pica_reader *reader[2], pica_writer *writer[2]) {
+static int streams(struct end pair[2]) {
     int fds[2], rc = 0;
     PT_REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
     for (int i = 0; i < 2; i++) {
@@ -69,8 +79,8 @@ static int streams(pica_reader *reader[2], pica_writer *writer[2]) {
             close(fds[i]);
             continue;
         }
-        NTH_STEP(rc, pica_open_socket(s, 0, &reader[i], &writer[i]));
-        pica_socket_close(writer[i] == NULL ? s : NULL);
+        NTH_STEP(rc, pica_open_socket(s, 0, &pair[i].reader, &pair[i].writer));
+        pica_socket_close(pair[i].writer == NULL ? s : NULL);
     }
     return rc;
 }
@@ -78,25 +88,24 @@ static int streams(pica_reader *reader[2], pica_writer *writer[2]) {
 NTH(sendfile, "pica_writer_sendfile", -EAGAIN, PICA_EINCOMPLETE, -EPIPE, -ECONNRESET) {
     struct tree t;
     pica_file *file = NULL;
-    pica_reader *reader[2] = {NULL, NULL};
-    pica_writer *writer[2] = {NULL, NULL};
+    struct end pair[2] = {{NULL, NULL}, {NULL, NULL}};
     pica_task *task = NULL;
     tree_make(&t);
     tree_file(&t, "a", data, SIZE);
     int rc = pica_file_open(&file, tree_path(&t, "a"), O_RDONLY, 0);
-    NTH_STEP(rc, streams(reader, writer));
-    NTH_STEP(rc, pica_create_task(&task, reads_all, reader[1]));
+    NTH_STEP(rc, streams(pair));
+    NTH_STEP(rc, pica_create_task(&task, reads_all, &pair[1]));
     if (rc == 0) {
-        ssize_t n = pica_writer_sendfile(writer[0], file, 0, SIZE_MAX, NULL);
+        ssize_t n = pica_writer_sendfile(pair[0].writer, file, 0, SIZE_MAX, NULL);
         PT_CHECK(n < 0 || n == SIZE);
         rc = n < 0 ? (int)n : 0;
     }
-    if (writer[0] != NULL) {
-        pica_writer_close(writer[0]);
+    if (pair[0].writer != NULL) {
+        pica_writer_close(pair[0].writer);
     }
     rc = nth_join(rc, task);
-    pica_writer_release(writer[0]);
-    pica_writer_release(writer[1]);
+    pica_writer_release(pair[0].writer);
+    pica_writer_release(pair[1].writer);
     pica_file_release(file);
     tree_remove(&t);
     return rc;

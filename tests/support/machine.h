@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <spawn.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -105,6 +106,18 @@ static inline void need_threads_after_fork(void) {
     pthread_join(thread, NULL);
     if (!works) {
         PT_SKIP("a forked child cannot make threads here");
+    }
+}
+
+/* A child of posix_spawn shares memory with its parent, who waits until the program has begun: so the parent hears why it
+ * did not, and what was asked for has been done. qemu-user makes an ordinary fork of it, with a copy of the memory, and
+ * nobody waits. */
+static inline void need_spawn_that_waits(void) {
+    char name[] = "/no/such/program", *argv[] = {name, NULL}, *none[] = {NULL};
+    pid_t pid;
+    if (posix_spawn(&pid, name, NULL, NULL, argv, none) == 0) {
+        PT_REQUIRE(waitpid(pid, NULL, 0) == pid);
+        PT_SKIP("posix_spawn does not wait for the program here");
     }
 }
 
