@@ -166,7 +166,8 @@ static void spawns_two(void *arg) {
 }
 
 static void setup_spawn(void) {
-    (void)ex_workers(2);
+    pica_runtime *rt = ex_workers(2);
+    atomic_init(&rt->idle.guarded, 1); /* see setup_stuck */
     one = ex_work("one", spawns_two, NULL, false);
     data[1] = data[2] = 0;
     two = ex_work("two", reads_data, &data[1], true);
@@ -182,18 +183,21 @@ static void wakes_one(void *arg) {
     ex_wait(two, ex_has_run, two);
 }
 
+/* A third is said to guard: else who takes it looks for one, and the fence of that hides what the taking orders. */
 static void setup_stuck(void) {
-    (void)ex_workers(2);
+    pica_runtime *rt = ex_workers(2);
+    atomic_init(&rt->idle.guarded, 1);
     one = ex_work("one", wakes_one, NULL, false);
     data[1] = 0;
     two = ex_work("two", reads_data, &data[1], false);
     ex_thread("outsider", outsider, one, false);
 }
 
-/* The one that is woken wakes another one and computes, too: whoever watched is stuck then, and somebody else watches. */
+/* The one that is woken creates another one and computes, too: whoever watched is stuck then, and somebody else watches. */
 static void wakes_third(void *arg) {
-    (void)arg;
-    pica__ready(three);
+    reads_data(arg);
+    data[2] = 1;
+    pica__ready_unstarted(three, false);
     ex_wait(three, ex_has_run, three);
 }
 
@@ -211,8 +215,9 @@ static void late_outsider(void *arg) {
 static void setup_stuck_chain(void) {
     (void)ex_workers(3);
     one = ex_work("one", wakes_one, NULL, false);
-    two = ex_work("two", wakes_third, NULL, false);
-    three = ex_work("three", NULL, NULL, false);
+    data[1] = data[2] = 0;
+    two = ex_work("two", wakes_third, &data[1], false);
+    three = ex_work("three", reads_data, &data[2], true);
     ex_thread("outsider", late_outsider, one, false);
 }
 

@@ -84,8 +84,24 @@ static void node_waiter(void *arg) {
     ex_free(node, sizeof *node);
 }
 
-static void node_firer(void *arg) {
+/* What the worker does for the task sees what the firer did before. */
+static int node_ahead(void *arg) {
+    EX_CHECK(*(int *)arg == 1);
+    return 7;
+}
+
+static void node_waiter_ahead(void *arg) {
     (void)arg;
+    bool called;
+    node = ex_alloc(sizeof *node);
+    node->wait = (pica__wait){&node_ops, s->a, NULL, 0};
+    node->linked = false;
+    s->result[0] = pica__suspend_ahead(&node->wait, node_commit, node_ahead, &s->data, &called);
+    EX_CHECK(called == (s->result[0] == 7));
+    ex_free(node, sizeof *node);
+}
+
+static void node_fire(int result) {
     pica__lock(&node_lock);
     struct node *n = waiting;
     if (n != NULL) {
@@ -94,18 +110,37 @@ static void node_firer(void *arg) {
     }
     pica__unlock(&node_lock);
     if (n != NULL) {
-        pica__wait_fire(&n->wait, 7);
+        pica__wait_fire(&n->wait, result);
     }
 }
 
-static void setup_node(void) {
+static void node_firer(void *arg) {
+    (void)arg;
+    node_fire(7);
+}
+
+static void node_firer_ahead(void *arg) {
+    (void)arg;
+    s->data = 1;
+    node_fire(0);
+}
+
+static void node_race(void (*waiter)(void *arg), void (*firer)(void *arg)) {
     begin();
     waiting = NULL;
     pica__lock_init(&node_lock);
     ex_name(&node_lock, "node lock");
-    s->a = ex_body("waiter", node_waiter, NULL);
-    ex_thread("firer", node_firer, NULL, false);
+    s->a = ex_body("waiter", waiter, NULL);
+    ex_thread("firer", firer, NULL, false);
     ex_thread("canceller", canceller, &s->a, false);
+}
+
+static void setup_node(void) {
+    node_race(node_waiter, node_firer);
+}
+
+static void setup_node_ahead(void) {
+    node_race(node_waiter_ahead, node_firer_ahead);
 }
 
 static void finish_node(void) {
@@ -332,6 +367,8 @@ static void finish_chain_complete(void) {
 
 const struct ex_scenario ex_scenarios[] = {
     {"wait.node", "publish, fire and cancel of a node that is freed at once", setup_node, finish_node, NULL,
+     {3, 0}, {2, 1}, {2, 1}, NULL},
+    {"wait.node_ahead", "the same, with something that the worker does first", setup_node_ahead, finish_node, NULL,
      {3, 0}, {2, 1}, {2, 1}, NULL},
     {"wait.drain", "a task waits for the end of all others", setup_drain, finish_drain, NULL, {3, 0},
      {2, 2}, {2, 2}, NULL},

@@ -128,7 +128,9 @@ void pica__leave_task(pica__worker *worker, pica__commit_fn commit, void *arg) {
     ex_wait(&t->ready, is_ready, t);
     ex_become(&t->edge);
     t->left = false;
-    pica__self_set(worker_new(t->task));
+    pica__worker *next = worker_new(t->task);
+    pica__self_set(next);
+    pica__wait_ahead(t->task, next->tsan); /* as the worker does before it switches */
 }
 
 static void run_commit(struct model_task *t) {
