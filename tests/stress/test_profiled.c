@@ -22,6 +22,7 @@
 #include <time.h>
 
 #include "runtime/base/compiler.h"
+#include "tests/support/machine.h"
 #include "tests/support/procfs.h"
 #include "tests/support/pt.h"
 
@@ -111,6 +112,7 @@ static void profiled(pica_fn workload, struct profile how) {
     struct itimerval every = {{0, 1000}, {0, 1000}}, never = {{0, 0}, {0, 0}};
     void *frames[DEPTH];
     pthread_t sender;
+    need_walks_from_anywhere();
     PT_CHECK(backtrace(frames, DEPTH) > 0); /* loads what it needs, which is no work for a handler */
     PT_REQUIRE(sigaction(SIGPROF, &action, NULL) == 0);
     atomic_store(&sending, how.by_clock);
