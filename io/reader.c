@@ -482,7 +482,7 @@ static ssize_t find_separator(struct pica_reader *reader, const char *separator,
 }
 
 PICA__HOT ssize_t pica_reader_readuntil(pica_reader *reader, const void *separator, size_t length,
-                              const char **data, size_t *size) {
+                                        const char **data, size_t *size) {
     if (separator == NULL || length == 0 || data == NULL) {
         return -EINVAL;
     }

@@ -214,8 +214,7 @@ static bool wait_withdraw(pica__wait *wait) {
 static const struct pica__wait_ops wait_ops = {"socket", wait_withdraw};
 
 /* With the lock, for somebody who will wait, of a side that is not armed: makes sure that an event will come. False
- * without memory.
- * The message to the home loop is sent under the lock: afterwards the socket may be gone. */
+ * without memory. The message to the home loop is sent under the lock: afterwards the socket may be gone. */
 static PICA__SELDOM bool side_expect(pica_socket *socket, pica__socket_side *side) {
     if (pica__loop_is_mine(socket->home)) {
         return side_arm(socket, side);

@@ -168,7 +168,7 @@ static int send_now(struct pica_writer *writer, const struct iovec *parts, int c
 
 /* Puts the parts into a chunk of their own, made and filled without the lock. */
 static PICA__SELDOM int append_chunk(struct pica_writer *writer, const struct iovec *parts, int count,
-                        size_t total, size_t capacity) {
+                                     size_t total, size_t capacity) {
     struct pica__chunk *chunk = pica__chunk_new(capacity < total ? total : capacity);
     if (chunk == NULL) {
         return -ENOMEM;
