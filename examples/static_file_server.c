@@ -2,25 +2,26 @@
  *
  *     pica-static-file-server [--host ADDRESS] [--port PORT] [--idle SECONDS] [--grace SECONDS] DIRECTORY
  *
- * Prints "listening PORT"; port 0, the default, lets the kernel choose. What a request names is opened beneath
+ * Prints "listening PORT"; port 0, the default, lets the kernel choose. A listener that was inherited (LISTEN_FDS) is
+ * taken instead, so that one server can take over from another. What a request names is opened beneath
  * DIRECTORY by the kernel's rules (openat2): no "..", absolute path or link leads out. A file goes from the page
  * cache to the socket without a copy. A client gets --idle seconds for a request, and for each MiB of an
  * answer. SIGTERM or SIGINT: no new connections; after --grace seconds the open ones are cut. */
 #define _GNU_SOURCE /* strptime */
 #include <pica.h>
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "examples/files/request.h"
+#include "examples/support/serve.h"
 
 enum { MAX_HEAD = 8 << 10, PIECE = 1 << 20 };
 
 static const char *host = "127.0.0.1", *folder_path;
-static unsigned port;
+static const char *port = "0";
 static double idle = 30.0, grace = 2.0;
 static pica_file *folder;
 
@@ -137,41 +138,12 @@ static int handle(pica_reader *reader, pica_writer *writer, void *arg) {
     return rc;
 }
 
-static pica_event stop = PICA_EVENT_INIT;
-
-/* The first signal ends it in peace; from now on they do what they did before. */
-static void on_end(void *arg) {
-    pica_remove_signal_handler(SIGTERM);
-    pica_remove_signal_handler(SIGINT);
-    pica_event_set(arg);
-}
-
-static int serve(pica_server *server) {
-    int rc = pica_event_wait(&stop);
-    pica_server_close(server);
-    if (rc >= 0 && pica_server_wait_closed_for(server, grace) < 0) {
-        pica_server_cancel_clients(server);
-        rc = pica_server_wait_closed(server);
-    }
-    return rc;
-}
-
 static int amain(void *arg) {
     struct pica_server_options options = PICA_SERVER_OPTIONS_INIT;
-    pica_server *server = NULL;
-    pica_address address;
+    (void)arg;
     options.limit = MAX_HEAD;
     int rc = pica_file_open(&folder, folder_path, O_RDONLY | O_DIRECTORY, 0);
-    rc = rc < 0 ? rc : pica_start_server(&server, host, port, handle, arg, &options);
-    rc = rc < 0 ? rc : pica_server_address(server, &address);
-    rc = rc < 0 ? rc : pica_add_signal_handler(SIGTERM, on_end, &stop);
-    rc = rc < 0 ? rc : pica_add_signal_handler(SIGINT, on_end, &stop);
-    if (rc >= 0) {
-        printf("listening %u\n", pica_address_port(&address));
-        fflush(stdout);
-        rc = serve(server);
-    }
-    pica_server_release(server);
+    rc = rc < 0 ? rc : serve(host, port, handle, &options, grace);
     pica_file_release(folder);
     return rc;
 }
@@ -181,7 +153,7 @@ int main(int argc, char **argv) {
     for (; i + 1 < argc && strncmp(argv[i], "--", 2) == 0; i += 2) {
         char option = argv[i][2];
         host = option == 'h' ? argv[i + 1] : host;
-        port = option == 'p' ? (unsigned)strtoul(argv[i + 1], NULL, 10) : port;
+        port = option == 'p' ? argv[i + 1] : port;
         idle = option == 'i' ? strtod(argv[i + 1], NULL) : idle;
         grace = option == 'g' ? strtod(argv[i + 1], NULL) : grace;
     }

@@ -1,5 +1,5 @@
 /* What a server does around its handlers, for examples that are about the handlers: options from the
- * command line, the line "listening PORT", and an end in order when SIGTERM or SIGINT comes. Then no
+ * command line, a listener of its own or an inherited one, the line "listening PORT", and an end in order when SIGTERM or SIGINT comes. Then no
  * new connections are accepted, the open ones have `grace` seconds to finish, after which their
  * handlers are cancelled and get one second more. The exit code is 0. A second signal kills. */
 #ifndef PICA_EXAMPLES_SERVE_H
@@ -38,13 +38,28 @@ static int serve_until_signal(pica_server *server, double grace) {
     return rc;
 }
 
+/* On the listener that whoever started this process has opened for it, as systemd does, or an older server that
+ * this one takes over from; else on a port of its own. */
+static int serve_start(pica_server **server, const char *host, const char *port, pica_client_connected handler,
+                       const struct pica_server_options *options) {
+    pica_socket *inherited;
+    int rc = pica_listen_fds(&inherited, 1);
+    if (rc <= 0) {
+        return rc < 0 ? rc : pica_start_server(server, host, (unsigned)strtoul(port, NULL, 10), handler, NULL, options);
+    }
+    rc = pica_start_server_socket(server, inherited, handler, NULL, options);
+    if (rc < 0) {
+        pica_socket_close(inherited);
+    }
+    return rc;
+}
+
 /* Serves until a signal comes. Suspends. Task. */
 static int serve(const char *host, const char *port, pica_client_connected handler,
                  const struct pica_server_options *options, double grace) {
     pica_server *server = NULL;
     pica_address address;
-    unsigned number = (unsigned)strtoul(port, NULL, 10);
-    int rc = pica_start_server(&server, host, number, handler, NULL, options);
+    int rc = serve_start(&server, host, port, handler, options);
     rc = rc < 0 ? rc : pica_server_address(server, &address);
     rc = rc < 0 ? rc : pica_add_signal_handler(SIGTERM, serve_on_end, &serve_stop);
     rc = rc < 0 ? rc : pica_add_signal_handler(SIGINT, serve_on_end, &serve_stop);
@@ -59,7 +74,7 @@ static int serve(const char *host, const char *port, pica_client_connected handl
 
 /* Runs amain with the values that the command line has for the options; names ends with NULL. The
  * result is main's. */
-static int serve_main(int argc, char **argv, const char *const names[], const char *values[],
+static inline int serve_main(int argc, char **argv, const char *const names[], const char *values[],
                       pica_fn amain) {
     for (int i = 1; i < argc; i += 2) {
         int k = 0;

@@ -300,6 +300,50 @@ class Files(example.Case):
             server.term()
             self.assertLess(server.wait(), 10)
 
+    def test_restart_under_load(self):
+        """Each server inherits the listener, and the one before ends: whoever connects is served by one or the other."""
+        clients, restarts, each = 4, 5, 50  # each: requests served by a server before the next one comes
+        served, errors, over = [], [], threading.Event()
+
+        def get(port):
+            while not over.is_set() and not errors:
+                client = http.client.HTTPConnection("127.0.0.1", port, timeout=example.LIMIT)
+                try:
+                    client.request("GET", "/one")
+                    answer = client.getresponse()
+                    served.append((answer.status, answer.read()))
+                except OSError as reason:
+                    errors.append(reason)
+                client.close()
+
+        def wait_served(count):
+            limit = time.monotonic() + example.LIMIT
+            while len(served) < count and not errors:
+                self.assertLess(time.monotonic(), limit)
+                time.sleep(0.005)  # the pace of looking
+
+        with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
+            port = listener.getsockname()[1]
+            threads = [threading.Thread(target=get, args=(port,)) for _ in range(clients)]
+            server = self.server(listener=listener)
+            for thread in threads:
+                thread.start()
+            try:
+                for _ in range(restarts):
+                    wait_served(len(served) + each)
+                    before, server = server, self.server(listener=listener)
+                    with before:
+                        pass
+                wait_served(len(served) + each)
+            finally:
+                over.set()
+                for thread in threads:
+                    thread.join(example.LIMIT)
+                with server:
+                    pass
+        self.assertEqual(errors, [])
+        self.assertEqual(set(served), {(200, b"1")})
+
 
 if __name__ == "__main__":
     example.main(globals(), "pica-static-file-server")

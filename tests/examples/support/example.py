@@ -41,14 +41,26 @@ def run(name, *arguments, workers):
     return done.stdout
 
 
-class Server:
-    """A server of the examples; leaving the context ends it and checks how it ended."""
+# Runs a program with a descriptor as the first that systemd would pass to it.
+INHERIT = """import os, sys
+fd = int(sys.argv[1])
+if fd != 3:
+    os.dup2(fd, 3)
+    os.close(fd)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])"""
 
-    def __init__(self, name, *arguments, workers, host="127.0.0.1"):
+
+class Server:
+    """A server of the examples; leaving the context ends it and checks how it ended. listener: it inherits that."""
+
+    def __init__(self, name, *arguments, workers, host="127.0.0.1", listener=None):
         self.host = host
         self.errors = tempfile.TemporaryFile()
+        passed = () if listener is None else (listener.fileno(),)
+        first = [sys.executable, "-c", INHERIT, str(passed[0])] if passed else []
         self.process = subprocess.Popen(
-            [*prefix, program(name), "--host", host, *arguments], stdin=subprocess.DEVNULL,
+            [*first, *prefix, program(name), "--host", host, *arguments], stdin=subprocess.DEVNULL, pass_fds=passed,
             stdout=subprocess.PIPE, stderr=self.errors, env=dict(os.environ, PICA_WORKERS=workers))
         self.listening = self._first_line()
 
