@@ -442,6 +442,7 @@ int pt_main(int argc, char **argv) {
     sigemptyset(&chld);
     sigaddset(&chld, SIGCHLD);
     signal(SIGCHLD, SIG_DFL);
+    signal(SIGINT, SIG_DFL); /* what a shell starts in the background ignores it */
     sigprocmask(SIG_BLOCK, &chld, NULL);
     return at < argc ? run_named(argv + at, verbose) : run_all(verbose);
 }

@@ -154,6 +154,7 @@ def main(names, *programs):
     if len(sys.argv) < 2:
         sys.exit(f"usage: {sys.argv[0]} DIRECTORY [CASE...]")
     directory = pathlib.Path(sys.argv.pop(1)).resolve()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
     for name in programs:
         if not pathlib.Path(program(name)).exists():
             print(f"{name} was not built")
