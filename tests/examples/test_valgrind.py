@@ -30,18 +30,13 @@ class Memcheck(example.Case):
                 sock.close()
 
 
-def sanitized(name):
-    data = pathlib.Path(sys.argv[1], name).read_bytes()
-    return b"__asan_init" in data or b"__tsan_init" in data
-
-
 if __name__ == "__main__":
     VALGRIND = shutil.which("valgrind")
     if VALGRIND is None:
         print("skipped: there is no valgrind here")
         sys.exit(example.SKIPPED)
-    if len(sys.argv) > 1 and pathlib.Path(sys.argv[1], "pica-echo-server").exists() and sanitized(
-            "pica-echo-server"):
+    ECHO = pathlib.Path(sys.argv[1], "pica-echo-server") if len(sys.argv) > 1 else None
+    if ECHO is not None and ECHO.exists() and example.sanitized(ECHO):
         print("skipped: built for a sanitizer")
         sys.exit(example.SKIPPED)
     # An error is the exit code; with -q nothing else is written.

@@ -26,6 +26,12 @@ def program(name):
     return str(directory / name)
 
 
+def sanitized(path):
+    """Whether a sanitizer is built into a program: it keeps memory that was freed, and bears no valgrind."""
+    code = pathlib.Path(path).read_bytes()
+    return b"__asan_init" in code or b"__tsan_init" in code
+
+
 def complaints(text):
     """What a program wrote to its standard error, without the line that says why epoll is used: that is no fault."""
     return "".join(line for line in text.splitlines(True) if not line.rstrip().endswith("; using epoll"))
