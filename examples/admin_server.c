@@ -10,7 +10,8 @@
  *
  *     pica-admin-server [--host ADDRESS] [--port PORT] [--watch FILE]
  *
- * Prints "listening PORT". SIGTERM or SIGINT end it. */
+ * Prints "listening PORT". SIGTERM or SIGINT end it. Whoever can connect may ask for any file that it may read: it
+ * stays on loopback, or behind something that knows its clients. */
 #define _GNU_SOURCE /* memfd_create */
 #include <pica.h>
 
@@ -56,7 +57,7 @@ static int answer_stats(pica_writer *writer, char *argument) {
 /* A dump goes to a descriptor, as a handler of signals has nothing else; memory will do. */
 static int answer_tasks(pica_writer *writer, char *argument) {
     char text[4096];
-    ssize_t n;
+    ssize_t n = 0;
     (void)argument;
     int fd = memfd_create("tasks", MFD_CLOEXEC);
     if (fd < 0) {
@@ -67,6 +68,7 @@ static int answer_tasks(pica_writer *writer, char *argument) {
     while (rc >= 0 && (n = read(fd, text, sizeof text)) > 0) {
         rc = pica_writer_write(writer, text, (size_t)n);
     }
+    rc = rc >= 0 && n < 0 ? -errno : rc;
     close(fd);
     return rc;
 }
@@ -111,7 +113,7 @@ static int owner(void *arg) {
         return -errno;
     }
     (void)getpwuid_r(st.st_uid, &entry, memory, sizeof memory, &found);
-    (void)snprintf(o->name, sizeof o->name, found != NULL ? "%s\n" : "(none)\n", found != NULL ? found->pw_name : "");
+    (void)snprintf(o->name, sizeof o->name, "%s\n", found != NULL ? found->pw_name : "(none)");
     return 0;
 }
 
@@ -148,10 +150,10 @@ static int answer_next(pica_writer *writer, char *argument) {
         return -errno;
     }
     int rc = pica_poll(fd, POLLIN);
-    ssize_t n = rc < 0 ? 0 : read(fd, text, sizeof text - 1);
+    ssize_t n = rc < 0 ? 0 : read(fd, text, sizeof text);
+    rc = n < 0 ? -errno : rc;
     close(fd);
-    text[n > 0 ? n : 0] = 0;
-    rc = rc < 0 ? rc : put(writer, text);
+    rc = rc < 0 ? rc : pica_writer_write(writer, text, (size_t)n);
     return rc < 0 || (n > 0 && text[n - 1] == '\n') ? rc : put(writer, "\n");
 }
 
@@ -209,7 +211,8 @@ static int amain(void *arg) {
     int notify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     int rc = notify < 0 ? -errno : pica_executor_new(&pool, HASH_THREADS);
     if (rc >= 0 && *values[2] != 0) {
-        rc = inotify_add_watch(notify, values[2], IN_CLOSE_WRITE) < 0 ? -errno : pica_add_reader(notify, on_change, &notify);
+        rc = inotify_add_watch(notify, values[2], IN_CLOSE_WRITE) < 0 ? -errno : 0;
+        rc = rc < 0 ? rc : pica_add_reader(notify, on_change, &notify);
     }
     rc = rc < 0 ? rc : serve(values[0], values[1], serve_client, &options, 2.0);
     (void)pica_remove_reader(notify);

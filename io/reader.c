@@ -111,7 +111,7 @@ static const char *take(struct pica_reader *reader, size_t size) {
 }
 
 /* Moves what is buffered into a new buffer, 0: none at all. */
-static PICA__SELDOM int resize(struct pica_reader *reader, size_t capacity) {
+static PICA__NOINLINE int resize(struct pica_reader *reader, size_t capacity) {
     size_t size = buffered(reader);
     char *to = NULL;
     if (capacity != 0) {
@@ -185,17 +185,15 @@ static void settle(struct pica_reader *reader) {
 
 /* --- receiving ------------------------------------------------------------------------------ */
 
-static int receive_begin(struct pica_reader *reader);
-
-/* Others have theirs meanwhile; then as receive_begin. */
-static PICA__SELDOM int next_turn(struct pica_reader *reader) {
+/* Others have theirs meanwhile. As receive_begin: the reader's own state is the caller's, and stays as it is. */
+static PICA__NOINLINE int next_turn(struct pica_reader *reader) {
     reader->turn = 0;
     settle(reader);
     int rc = pica__yield_turn();
     if (rc == 0 && pica__writer_closing(&pica__stream_of_reader(reader)->writer)) {
         rc = PICA_ECLOSED;
     }
-    return rc < 0 ? rc : receive_begin(reader);
+    return rc < 0 ? rc : 1;
 }
 
 /* What is looked at before each receive: 1 go on, 0 the stream has ended, negative. That the writer was not
@@ -208,7 +206,7 @@ static int receive_begin(struct pica_reader *reader) {
 }
 
 /* Before a receive that would find nothing: waits until one is worth it. 0 or negative. */
-static PICA__SELDOM int wait_for_more(struct pica_reader *reader) {
+static PICA__NOINLINE int wait_for_more(struct pica_reader *reader) {
     struct pica__stream *stream = pica__stream_of_reader(reader);
     settle(reader);
     int rc = pica__socket_wait_begun(stream->socket);
@@ -218,7 +216,7 @@ static PICA__SELDOM int wait_for_more(struct pica_reader *reader) {
 
 /* What became of a receive: bytes, 0 for the end, negative; or -EAGAIN: it is to be tried again,
  * after a wait if there was nothing. */
-static PICA__SELDOM ssize_t receive_end(struct pica_reader *reader, ssize_t got) {
+static PICA__NOINLINE ssize_t receive_end(struct pica_reader *reader, ssize_t got) {
     struct pica__stream *stream = pica__stream_of_reader(reader);
     if (got > 0) {
         reader->turn += (size_t)got;
@@ -317,7 +315,7 @@ static PICA__HOT ssize_t receive_first(struct pica_reader *reader, pica_socket *
 }
 
 /* The same behind bytes that are there, or when more than a block comes at a time. */
-static PICA__SELDOM ssize_t receive_more(struct pica_reader *reader, pica_socket *socket) {
+static PICA__NOINLINE ssize_t receive_more(struct pica_reader *reader, pica_socket *socket) {
     if (buffered(reader) == 0) {
         reader->begin = reader->end = 0;
     }

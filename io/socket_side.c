@@ -215,7 +215,7 @@ static const struct pica__wait_ops wait_ops = {"socket", wait_withdraw};
 
 /* With the lock, for somebody who will wait, of a side that is not armed: makes sure that an event will come. False
  * without memory. The message to the home loop is sent under the lock: afterwards the socket may be gone. */
-static PICA__SELDOM bool side_expect(pica_socket *socket, pica__socket_side *side) {
+static PICA__NOINLINE bool side_expect(pica_socket *socket, pica__socket_side *side) {
     if (pica__loop_is_mine(socket->home)) {
         return side_arm(socket, side);
     }
@@ -313,7 +313,7 @@ PICA__NO_TSAN void pica__socket_on_writable(pica_socket *socket, pica_callback f
 /* --- tries --- */
 
 /* After a try that found the kernel empty or full: READY goes, unless an event came since `seen`. */
-static PICA__SELDOM void clear_ready(pica__socket_side *side, uint32_t seen) {
+static PICA__NOINLINE void clear_ready(pica__socket_side *side, uint32_t seen) {
     if (seen & PICA__SIDE_READY) {
         seen &= ~(uint32_t)PICA__SIDE_LOCKED; /* with the lock held this fails, and will be tried again */
         if (atomic_compare_exchange_strong_explicit(&side->state, &seen,
@@ -382,7 +382,7 @@ static inline ssize_t recv_once(pica_socket *socket, void *buffer, size_t size) 
     return n;
 }
 
-static PICA__SELDOM ssize_t send_parts(pica_socket *socket, const struct iovec *buffers, int count) {
+static PICA__NOINLINE ssize_t send_parts(pica_socket *socket, const struct iovec *buffers, int count) {
     struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)buffers, .msg_iovlen = (size_t)count};
     return pica__sys_sendmsg(socket->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 }

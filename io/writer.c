@@ -128,8 +128,8 @@ static bool flush_ends(struct pica_writer *writer) {
 }
 
 /* What send_now has not sent waits; n: how it ended. */
-static PICA__SELDOM int send_later(struct pica_writer *writer, const struct iovec *parts, int count, size_t total,
-                                   ssize_t n) {
+static PICA__NOINLINE int send_later(struct pica_writer *writer, const struct iovec *parts, int count, size_t total,
+                                     ssize_t n) {
     if (n < 0 && n != -EAGAIN) {
         pica__writer_lost(writer, (int)n);
         return pica__writer_flush(writer, false);
@@ -167,8 +167,8 @@ static int send_now(struct pica_writer *writer, const struct iovec *parts, int c
 }
 
 /* Puts the parts into a chunk of their own, made and filled without the lock. */
-static PICA__SELDOM int append_chunk(struct pica_writer *writer, const struct iovec *parts, int count,
-                                     size_t total, size_t capacity) {
+static PICA__NOINLINE int append_chunk(struct pica_writer *writer, const struct iovec *parts, int count,
+                                       size_t total, size_t capacity) {
     struct pica__chunk *chunk = pica__chunk_new(capacity < total ? total : capacity);
     if (chunk == NULL) {
         return -ENOMEM;
@@ -191,7 +191,8 @@ static PICA__SELDOM int append_chunk(struct pica_writer *writer, const struct io
 }
 
 /* Behind what waits. With the lock, which it opens. */
-static PICA__SELDOM int append_behind(struct pica_writer *writer, const struct iovec *parts, int count, size_t total) {
+static PICA__NOINLINE int append_behind(struct pica_writer *writer, const struct iovec *parts, int count,
+                                        size_t total) {
     struct pica__chunk *last = writer->waiting.last;
     if (last != NULL && total <= SMALL_COPY && total <= last->capacity - last->end) {
         chunk_add(last, parts, count, 0);
@@ -266,7 +267,7 @@ int pica_writer_uncork(pica_writer *writer) {
 /* --- drain ---------------------------------------------------------------------------------- */
 
 /* Waits on `drained`, with a reference to the pair. */
-static PICA__SELDOM int drain_wait(struct pica_writer *writer) {
+static PICA__NOINLINE int drain_wait(struct pica_writer *writer) {
     struct pica__stream *stream = pica__stream_of_writer(writer);
     pica__stream_ref(stream);
     pica__writer_kick(writer); /* a cork would keep for ever what this waits for */

@@ -111,7 +111,7 @@ static void ready_here(pica__worker *worker, pica_task *task) {
 }
 
 /* From a thread that is no worker of the runtime. */
-static PICA__SELDOM void push_from_outside(pica_runtime *rt, pica_task *task, pica__work *work) {
+static PICA__NOINLINE void push_from_outside(pica_runtime *rt, pica_task *task, pica__work *work) {
     bool visiting = pica__visit(rt);
     if (task->pinned || rt->config.fifo) {
         pica__loop_post(task->loop, work);
@@ -147,7 +147,7 @@ void pica__ready_last(pica__worker *worker, pica_task *task) {
 }
 
 /* An unstarted task of this worker: the youngest end of its queue. */
-static PICA__SELDOM void unstarted_here(pica__worker *worker, pica_task *task) {
+static PICA__NOINLINE void unstarted_here(pica__worker *worker, pica_task *task) {
     pica_task *old = atomic_exchange_explicit(&worker->newest, task, memory_order_acq_rel);
     if (old != NULL) {
         deque_push(worker, pica__entry_start(old));
@@ -198,7 +198,7 @@ static PICA__COLD void shuffle(pica__worker *worker) {
     }
 }
 
-PICA__SELDOM void pica__worker_end_turn(pica__worker *worker) {
+PICA__NOINLINE void pica__worker_end_turn(pica__worker *worker) {
     worker->budget = 0;
     if (pica__deque_size(&worker->deque) != 0) {
         pica__idle_notify(worker->rt); /* what is queued has waited long enough to be moved */

@@ -43,7 +43,7 @@ static bool entry_claim(pica_task *task) {
 }
 
 /* entry_fiber of an unstarted task. */
-static PICA__SELDOM pica__fiber *start_fiber(pica__worker *worker, uintptr_t entry) {
+static PICA__NOINLINE pica__fiber *start_fiber(pica__worker *worker, uintptr_t entry) {
     pica_task *task = pica__entry_task(entry);
     if (entry_is_dead(entry)) {
         return NULL;

@@ -37,7 +37,7 @@ enum {
 #define WATCH_NS INT64_C(2000000)
 #define GUARD_NS INT64_C(32000000)
 #define DEADLOCK_NS INT64_C(1000000000) /* of quiet before a deadlock is told */
-#define LONG_LOOKS 4 /* so many looks in a row: no moment any more */
+#define LONG_LOOKS 4 /* looks in a row that find a worker stuck: then the system does not only hold it up */
 #define LINGER_NS INT64_C(100000000) /* how long somebody watches after the last step */
 
 /* Both run in the task's context, and unseen by the sanitizer: the links are the worker's, the contents
@@ -110,7 +110,7 @@ static inline void stop_searching(pica__worker *worker, bool found) {
     }
 }
 
-static PICA__SELDOM void run_work(pica__worker *worker, pica__work *work) {
+static PICA__NOINLINE void run_work(pica__worker *worker, pica__work *work) {
     stop_searching(worker, true);
     switch (work->kind) {
         case PICA__WORK_CALL:
@@ -213,7 +213,7 @@ static PICA__HOT bool turn(pica__worker *worker) {
 
 /* Takes work from a victim into our deque and returns one entry to run, or 0. stuck: the victim has not
  * finished a step for a while, so its LIFO slot is fair game too. */
-static PICA__SELDOM uintptr_t steal_from(pica__worker *worker, pica__worker *victim, bool stuck) {
+static PICA__NOINLINE uintptr_t steal_from(pica__worker *worker, pica__worker *victim, bool stuck) {
     if (pica__simulated()) {
         pica__sim_point();
     }
@@ -270,7 +270,7 @@ static uintptr_t steal(pica__worker *worker, size_t worth) {
 
 /* What a watcher looks for: a worker that made no step since the last look. What is behind it is taken. Of clients
  * first only some (loop.h): whom the system held up for a moment, as happens to each, gets its own. */
-static PICA__SELDOM uintptr_t steal_from_stuck(pica__worker *worker) {
+static PICA__NOINLINE uintptr_t steal_from_stuck(pica__worker *worker) {
     pica_runtime *rt = worker->rt;
     uintptr_t entry = 0;
     for (unsigned i = 0; i < rt->workers; i++) {
@@ -289,7 +289,7 @@ static PICA__SELDOM uintptr_t steal_from_stuck(pica__worker *worker) {
 }
 
 /* Looks for work at other workers; runs one piece of it. */
-static PICA__SELDOM bool run_stolen(pica__worker *worker) {
+static PICA__NOINLINE bool run_stolen(pica__worker *worker) {
     if (!worker->searching) {
         worker->searching = pica__idle_begin_search(worker->rt);
         if (!worker->searching) {
@@ -394,7 +394,7 @@ static void end_duty(pica__worker *worker, enum duty duty) {
 }
 
 /* By a watcher that is back. */
-static PICA__SELDOM void look_after_others(pica__worker *worker) {
+static PICA__NOINLINE void look_after_others(pica__worker *worker) {
     worker->budget = TURN_STEPS;
     uintptr_t entry = steal_from_stuck(worker);
     if (entry != 0) {
@@ -479,7 +479,7 @@ static void park(pica__worker *worker) {
 static bool obey(pica__worker *worker);
 
 /* The phase is a new one, or a pause: now. As obey. */
-static PICA__SELDOM bool obey_phase(pica__worker *worker, uint32_t now) {
+static PICA__NOINLINE bool obey_phase(pica__worker *worker, uint32_t now) {
     pica_runtime *rt = worker->rt;
     if ((now & 3) == PICA__PAUSED && now / 4 != worker->seen_phase / 4) {
         (void)turn(worker); /* a run that was stopped before it began: one turn all the same */

@@ -18,11 +18,11 @@
 
 #define PICA__NOINLINE __attribute__((noinline))
 #define PICA__NORETURN __attribute__((noreturn))
-/* Where code lies. What every request runs stands together, free of what it does not run: between two requests the
- * kernel takes the caches, and each line of code that a worker comes back to is fetched anew. SELDOM: kept out of
- * its callers, but quick. COLD: kept out, small, and calls of it are taken for unlikely. */
+/* Where code lies. What every request runs stands together (HOT), free of what it does not run: between two requests
+ * the kernel takes the caches, and each line of code that a worker comes back to is fetched anew. NOINLINE keeps what
+ * it seldom needs out of it, COLD what is for faults and debugging: that is compiled small, and calls of it are taken
+ * for unlikely. */
 #define PICA__HOT __attribute__((hot))
-#define PICA__SELDOM __attribute__((noinline))
 #define PICA__COLD __attribute__((cold, noinline))
 #define PICA__PRINTF(fmt_index, args_index) __attribute__((format(printf, fmt_index, args_index)))
 

@@ -7,6 +7,7 @@ import re
 import select
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "support"))
 import example  # noqa: E402
@@ -34,6 +35,12 @@ class Admin(example.Case):
     def ask(self, sock, line):
         sock.sendall(line.encode() + b"\n")
         return self.read_answer(sock)
+
+    def wait_waiting(self, sock):
+        """Until another task than main, which does so always, waits for an event."""
+        limit = time.monotonic() + example.LIMIT
+        while self.ask(sock, "tasks").count("waiting: event") < 2:
+            self.assertLess(time.monotonic(), limit)
 
     def test_tells(self):
         with self.server() as server, server.connect() as sock:
@@ -68,9 +75,7 @@ class Admin(example.Case):
             with self.server("--watch", watched) as server, server.connect() as sock, server.connect() as other:
                 for _ in range(3):
                     sock.sendall(b"wait\n")
-                    # Whether it waits already is told by the list of tasks.
-                    while "waiting: event" not in self.ask(other, "tasks").split("'main'")[1].split("\n", 1)[1]:
-                        pass
+                    self.wait_waiting(other)
                     pathlib.Path(watched).write_text("2")
                     self.assertEqual(self.read_answer(sock), "changed\n")
                 sock.sendall(f"next {fifo}\n".encode())
