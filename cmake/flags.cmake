@@ -16,6 +16,7 @@ check_c_compiler_flag("-Werror -fcf-protection=full" PICA_HAVE_CF_PROTECTION)
 check_c_compiler_flag("-Werror -mbranch-protection=standard" PICA_HAVE_BRANCH_PROTECTION)
 # Calls between the public functions of the library need no detour through the PLT.
 check_c_compiler_flag("-Werror -fno-semantic-interposition" PICA_HAVE_NO_INTERPOSITION)
+check_c_compiler_flag("-Werror -falign-jumps=1 -falign-labels=1" PICA_HAVE_ALIGN_JUMPS) # gcc
 
 # A request crosses many small functions of several files, so the library gains from it, and so does
 # the example with the HTTP parser; nothing else does. Not where it would blur what a debugger or a
@@ -85,6 +86,11 @@ function(pica_library_flags target)
     # instructions of one (bench/net --counts). After the build type's own -O2, so that it wins.
     target_compile_options(${target} PRIVATE
         "$<$<AND:$<COMPILE_LANGUAGE:C>,$<CONFIG:Release,RelWithDebInfo>>:-O3;-fno-plt>")
+    if(PICA_HAVE_ALIGN_JUMPS)
+        # Between two requests the kernel takes the caches, so what counts is how many lines of code one needs.
+        target_compile_options(${target} PRIVATE
+            "$<$<AND:$<COMPILE_LANGUAGE:C>,$<CONFIG:Release,RelWithDebInfo>>:-falign-jumps=1;-falign-labels=1;-falign-loops=1>")
+    endif()
     if(PICA_HAVE_NO_INTERPOSITION)
         target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:C>:-fno-semantic-interposition>)
     endif()

@@ -49,7 +49,7 @@ void pica__reader_init(struct pica_reader *reader, size_t limit) {
 }
 
 static void buffer_free(struct pica_reader *reader) {
-    if (reader->capacity == BUFFER_MIN) {
+    if (PICA__LIKELY(reader->capacity == BUFFER_MIN)) {
         pica__block_put(reader->buffer);
     } else if (reader->capacity != 0) {
         pica__free(reader->buffer, reader->capacity);
@@ -67,9 +67,9 @@ void pica__reader_release(struct pica_reader *reader) {
     }
 }
 
-static void leave(struct pica_reader *reader) {
+static inline void leave(struct pica_reader *reader) {
     struct pica__stream *stream = pica__stream_of_reader(reader);
-    if (pica__socket_read_end(stream->socket)) {
+    if (PICA__UNLIKELY(pica__socket_read_end(stream->socket))) {
         pica__stream_unref(stream);
     }
 }
@@ -83,10 +83,10 @@ static int enter(struct pica_reader *reader) {
         return rc;
     }
     rc = pica_checkpoint();
-    if (rc == 0 && pica__writer_closing(&stream->writer)) {
+    if (PICA__LIKELY(rc == 0) && PICA__UNLIKELY(pica__writer_closing(&stream->writer))) {
         rc = PICA_ECLOSED;
     }
-    if (rc < 0) {
+    if (PICA__UNLIKELY(rc < 0)) {
         leave(reader);
     }
     return rc;
@@ -173,7 +173,7 @@ static int keep(struct pica_reader *reader, const char *data, size_t size) {
 /* Before the task waits: a connection on which nothing comes should hold little memory. */
 static void settle(struct pica_reader *reader) {
     size_t size = buffered(reader);
-    if (size == 0) {
+    if (PICA__LIKELY(size == 0)) {
         buffer_free(reader);
         reader->buffer = NULL;
         reader->capacity = 0;
@@ -299,9 +299,9 @@ static ssize_t receive_ahead(struct pica_reader *reader, char *to, size_t size) 
 
 /* The first receive into an empty buffer: a small block will mostly do, and needs no copy. */
 static PICA__HOT ssize_t receive_first(struct pica_reader *reader, pica_socket *socket) {
-    if (reader->capacity == 0) {
+    if (PICA__LIKELY(reader->capacity == 0)) {
         reader->buffer = pica__block_get();
-        if (reader->buffer == NULL) {
+        if (PICA__UNLIKELY(reader->buffer == NULL)) {
             return -ENOMEM;
         }
         reader->capacity = BUFFER_MIN;
@@ -342,7 +342,7 @@ static bool is_first(const struct pica_reader *reader) {
 }
 
 /* The worker's part of receive_awaited. */
-static int receive_ahead_of_task(void *arg) {
+static PICA__HOT int receive_ahead_of_task(void *arg) {
     struct pica_reader *reader = arg;
     return (int)receive_first(reader, pica__stream_of_reader(reader)->socket); /* at most PICA__SOCKET_TURN */
 }
@@ -355,7 +355,7 @@ static bool receive_awaited(struct pica_reader *reader, ssize_t *n) {
     settle(reader);
     *n = pica__socket_wait_ahead(stream->socket, receive_ahead_of_task, reader, &received);
     reader->turn = 0;
-    if (*n >= 0 && pica__writer_closing(&stream->writer)) {
+    if (*n >= 0 && PICA__UNLIKELY(pica__writer_closing(&stream->writer))) {
         *n = PICA_ECLOSED;
         return false;
     }
@@ -367,12 +367,12 @@ static PICA__HOT ssize_t fill(struct pica_reader *reader) {
     pica_socket *socket = pica__stream_of_reader(reader)->socket;
     for (;;) {
         ssize_t n = receive_begin(reader);
-        if (n <= 0) {
+        if (PICA__UNLIKELY(n <= 0)) {
             return n;
         }
         bool wait = !pica__socket_may_recv(socket);
-        if (wait && is_first(reader)) {
-            if (!receive_awaited(reader, &n)) {
+        if (PICA__LIKELY(wait && is_first(reader))) {
+            if (PICA__UNLIKELY(!receive_awaited(reader, &n))) {
                 return n;
             }
         } else {
@@ -382,7 +382,7 @@ static PICA__HOT ssize_t fill(struct pica_reader *reader) {
             }
             n = is_first(reader) ? receive_first(reader, socket) : receive_more(reader, socket);
         }
-        if (n > 0) {
+        if (PICA__LIKELY(n > 0)) {
             reader->turn += (size_t)n;
             return n;
         }
@@ -540,25 +540,25 @@ static ssize_t view(struct pica_reader *reader, const char **data) {
 }
 
 PICA__HOT ssize_t pica_reader_peek(pica_reader *reader, const char **data) {
-    if (data == NULL) {
+    if (PICA__UNLIKELY(data == NULL)) {
         return -EINVAL;
     }
     int rc = enter(reader);
-    if (rc < 0) {
+    if (PICA__UNLIKELY(rc < 0)) {
         return rc;
     }
-    ssize_t n = buffered(reader) != 0 ? 1 : fill(reader);
-    n = n < 0 ? n : view(reader, data);
+    ssize_t n = PICA__UNLIKELY(buffered(reader) != 0) ? 1 : fill(reader);
+    n = PICA__UNLIKELY(n < 0) ? n : view(reader, data);
     leave(reader);
     return n;
 }
 
 PICA__HOT ssize_t pica_reader_more(pica_reader *reader, const char **data) {
-    if (data == NULL) {
+    if (PICA__UNLIKELY(data == NULL)) {
         return -EINVAL;
     }
     int rc = enter(reader);
-    if (rc < 0) {
+    if (PICA__UNLIKELY(rc < 0)) {
         return rc;
     }
     ssize_t n = buffered(reader) >= reader->limit ? -EMSGSIZE : fill(reader);
@@ -568,10 +568,10 @@ PICA__HOT ssize_t pica_reader_more(pica_reader *reader, const char **data) {
 }
 
 PICA__HOT int pica_reader_consume(pica_reader *reader, size_t size) {
-    if (pica__socket_reading(pica__stream_of_reader(reader)->socket)) {
+    if (PICA__UNLIKELY(pica__socket_reading(pica__stream_of_reader(reader)->socket))) {
         return -EBUSY;
     }
-    if (size > buffered(reader)) {
+    if (PICA__UNLIKELY(size > buffered(reader))) {
         return -EINVAL;
     }
     (void)take(reader, size);

@@ -33,10 +33,10 @@ int pica__socket_begin(pica_socket *socket, uint32_t flag) {
     do {
         uint32_t over = flag == PICA__SOCKET_READING ? PICA__SOCKET_CLOSED | PICA__SOCKET_RELEASED
                                                      : PICA__SOCKET_CLOSED;
-        if (old & over) {
+        if (PICA__UNLIKELY((old & over) != 0)) {
             return PICA_ECLOSED;
         }
-        if (old & flag) {
+        if (PICA__UNLIKELY((old & flag) != 0)) {
             return -EBUSY;
         }
     } while (!atomic_compare_exchange_weak_explicit(&socket->use, &old,
@@ -46,7 +46,7 @@ int pica__socket_begin(pica_socket *socket, uint32_t flag) {
 }
 
 /* The last use of a closed socket has ended. */
-static void used_up(pica_socket *socket) {
+static PICA__NOINLINE void used_up(pica_socket *socket) {
     PICA__MOVED(SOCKET, PICA__SOCKET_CLOSING, PICA__SOCKET_GONE);
     pica__closer_remove(socket->home, &socket->closer);
     (void)pica__sys_close(socket->fd);
@@ -60,7 +60,7 @@ uint32_t pica__socket_end(pica_socket *socket, uint32_t flag) {
     uint32_t old = atomic_fetch_sub_explicit(&socket->use, PICA__SOCKET_USE + flag,
                                              memory_order_acq_rel);
     PICA__CHECK(old >= PICA__SOCKET_USE);
-    if (old / PICA__SOCKET_USE == 1) {
+    if (PICA__UNLIKELY(old / PICA__SOCKET_USE == 1)) {
         used_up(socket);
     }
     return old;
@@ -75,7 +75,7 @@ uint32_t pica__socket_end_unless(pica_socket *socket, uint32_t flag, uint32_t un
     } while (!atomic_compare_exchange_weak_explicit(&socket->use, &old,
                                                     old - PICA__SOCKET_USE - flag,
                                                     memory_order_acq_rel, memory_order_relaxed));
-    if (old / PICA__SOCKET_USE == 1) {
+    if (PICA__UNLIKELY(old / PICA__SOCKET_USE == 1)) {
         used_up(socket);
     }
     return old;

@@ -37,7 +37,7 @@ static uint32_t side_lock(pica__socket_side *side) {
     pica__backoff backoff = PICA__BACKOFF_INIT;
     uint32_t old = atomic_load_explicit(&side->state, memory_order_relaxed);
     for (;;) {
-        if ((old & PICA__SIDE_LOCKED) != 0) {
+        if (PICA__UNLIKELY((old & PICA__SIDE_LOCKED) != 0)) {
             pica__relax(&backoff);
             old = atomic_load_explicit(&side->state, memory_order_relaxed);
         } else if (atomic_compare_exchange_weak_explicit(&side->state, &old,
@@ -84,7 +84,8 @@ static void tell(pica_socket *socket, struct pica__socket_wait *waiter, bool wri
 
 /* Has the lines fetched that the reader's task will need, all at once: each would else be asked for only when the one
  * before it has come. With many connections they are in no cache. */
-static inline void reader_prefetch(pica_socket *socket) {
+static inline void reader_prefetch(pica_socket *socket, const struct pica__socket_wait *waiter) {
+    __builtin_prefetch(waiter, 1);
     const char *stream = atomic_load_explicit(&socket->owner, memory_order_relaxed);
     if (stream != NULL) {
         __builtin_prefetch(stream, 1);
@@ -107,19 +108,19 @@ static void side_event(pica_socket *socket, pica__socket_side *side, int result,
     side->armed = more;
     struct pica__socket_wait *waiter = waiter_take(side);
     pica_task *reader = NULL;
-    if (waiter != NULL && side == &socket->rd) {
+    if (PICA__LIKELY(waiter != NULL) && side == &socket->rd) {
         reader = socket->rd_task;
-        reader_prefetch(socket);
+        reader_prefetch(socket, waiter);
     }
     bool writable = writable_take(socket, side);
     side_unlock(side, (state + PICA__SIDE_TICK) | PICA__SIDE_READY |
                           (sticky ? (uint32_t)PICA__SIDE_STICKY : 0));
-    if (reader != NULL) {
+    if (PICA__LIKELY(reader != NULL)) {
         pica__wait_fire_task(reader, 0);
     } else {
         tell(socket, waiter, writable, 0);
     }
-    if (!more) {
+    if (PICA__UNLIKELY(!more)) {
         pica__socket_end(socket, 0);
     }
 }
@@ -233,25 +234,25 @@ static PICA__HOT bool wait_commit(pica__wait *wait) {
     bool waits = false;
     bool failed = false;
     uint32_t state = side_lock(side);
-    if (is_closed(socket)) {
+    if (PICA__UNLIKELY(is_closed(socket))) {
         task->outcome = PICA_ECLOSED;
-    } else if (side->waiter != NULL) {
+    } else if (PICA__UNLIKELY(side->waiter != NULL)) {
         task->outcome = -EBUSY;
-    } else if ((state & PICA__SIDE_READY) != 0 && state != side->drained) {
+    } else if (PICA__UNLIKELY((state & PICA__SIDE_READY) != 0 && state != side->drained)) {
         task->outcome = 0;
-    } else if (pica__wait_publish(wait)) {
+    } else if (PICA__LIKELY(pica__wait_publish(wait))) {
         waits = true;
         side->waiter = w;
         if (side == &socket->rd) {
             socket->rd_task = task;
         }
-        failed = !side->armed && !side_expect(socket, side);
-        if (failed) {
+        failed = PICA__UNLIKELY(!side->armed) && !side_expect(socket, side);
+        if (PICA__UNLIKELY(failed)) {
             side->waiter = NULL;
         }
     }
     side_unlock(side, state);
-    if (failed) {
+    if (PICA__UNLIKELY(failed)) {
         pica__wait_fire(wait, -ENOMEM); /* published, so it ends like any other wait */
     }
     return waits;
@@ -359,7 +360,7 @@ static inline void count_sent(ssize_t n) {
 /* With a use. */
 static inline ssize_t recv_once(pica_socket *socket, void *buffer, size_t size) {
     uint32_t seen = atomic_load_explicit(&socket->rd.state, memory_order_acquire);
-    if ((seen & PICA__SIDE_READY) == 0 || seen == socket->rd.drained) {
+    if (PICA__UNLIKELY((seen & PICA__SIDE_READY) == 0 || seen == socket->rd.drained)) {
         return -EAGAIN;
     }
     ssize_t n;
@@ -367,7 +368,7 @@ static inline ssize_t recv_once(pica_socket *socket, void *buffer, size_t size) 
         n = PICA__UNLIKELY(socket->plain)
                 ? pica__sys_read(socket->fd, buffer, size)
                 : pica__sys_recv(socket->fd, buffer, size, MSG_DONTWAIT);
-    } while (n == -EINTR);
+    } while (PICA__UNLIKELY(n == -EINTR));
     /* TCP: the end and errors set STICKY before they can be missed; so less than asked for means that
      * the kernel has no more, and the next wait needs no try first. (What follows an urgent byte waits
      * for the peer's next segment: poll cannot tell of the byte, since each arrival of plain data wakes
@@ -376,7 +377,7 @@ static inline ssize_t recv_once(pica_socket *socket, void *buffer, size_t size) 
                          (seen & PICA__SIDE_STICKY) == 0)) {
         socket->rd.drained = seen & ~(uint32_t)PICA__SIDE_LOCKED;
     }
-    if (n > 0) {
+    if (PICA__LIKELY(n > 0)) {
         count_received(n);
     }
     return n;
@@ -389,20 +390,20 @@ static PICA__NOINLINE ssize_t send_parts(pica_socket *socket, const struct iovec
 
 static inline ssize_t sendv_once(pica_socket *socket, const struct iovec *buffers, int count) {
     uint32_t seen = atomic_load_explicit(&socket->wr.state, memory_order_acquire);
-    if ((seen & PICA__SIDE_READY) == 0) {
+    if (PICA__UNLIKELY((seen & PICA__SIDE_READY) == 0)) {
         return -EAGAIN;
     }
     ssize_t n;
     do {
         if (PICA__UNLIKELY(socket->plain)) {
             n = pica__sys_writev_quiet(socket->fd, buffers, count);
-        } else if (count == 1) {
+        } else if (PICA__LIKELY(count == 1)) {
             n = pica__sys_send(socket->fd, buffers[0].iov_base, buffers[0].iov_len,
                                MSG_DONTWAIT | MSG_NOSIGNAL);
         } else {
             n = send_parts(socket, buffers, count);
         }
-    } while (n == -EINTR);
+    } while (PICA__UNLIKELY(n == -EINTR));
     if (PICA__LIKELY(n > 0)) {
         count_sent(n);
     } else if (n == -EAGAIN) {

@@ -53,10 +53,10 @@
 
 /* Why the writer takes nothing any more, or 0. LOST makes error readable without the lock. */
 static int refusal(struct pica_writer *writer, uint32_t state) {
-    if ((state & (PICA__WRITER_CLOSING | PICA__WRITER_EOF)) != 0) {
+    if (PICA__UNLIKELY((state & (PICA__WRITER_CLOSING | PICA__WRITER_EOF)) != 0)) {
         return PICA_ECLOSED;
     }
-    return (state & PICA__WRITER_LOST) != 0 ? writer->error : 0;
+    return PICA__UNLIKELY((state & PICA__WRITER_LOST) != 0) ? writer->error : 0;
 }
 
 int pica__writer_refusal(struct pica_writer *writer) {
@@ -120,7 +120,7 @@ static void chunks_push(struct pica__chunks *list, struct pica__chunk *chunk) {
 static bool flush_ends(struct pica_writer *writer) {
     pica__lock(&writer->lock);
     bool ends = pica__writer_state(writer) == PICA__WRITER_FLUSHING && writer->waiting.first == NULL;
-    if (ends) {
+    if (PICA__LIKELY(ends)) {
         pica__writer_set_state(writer, 0);
     }
     pica__unlock(&writer->lock);
@@ -157,9 +157,9 @@ static int send_now(struct pica_writer *writer, const struct iovec *parts, int c
                     size_t total) {
     ssize_t n = pica__socket_sendv_begun(pica__stream_of_writer(writer)->socket, parts,
                                          count < PARTS_MAX ? count : PARTS_MAX);
-    if (n > 0) {
+    if (PICA__LIKELY(n > 0)) {
         pica__writer_burst_add(writer, (size_t)n);
-        if (PICA__LIKELY((size_t)n == total) && flush_ends(writer)) {
+        if (PICA__LIKELY((size_t)n == total && flush_ends(writer))) {
             return 0;
         }
     }
@@ -209,11 +209,11 @@ static PICA__HOT int append(struct pica_writer *writer, const struct iovec *part
     pica__lock(&writer->lock);
     uint32_t state = pica__writer_state(writer);
     int rc = refusal(writer, state);
-    if (rc < 0 || total == 0) {
+    if (PICA__UNLIKELY(rc < 0 || total == 0)) {
         pica__unlock(&writer->lock);
         return rc;
     }
-    if ((state & PICA__WRITER_FLUSHING) == 0 && writer->corked == 0) {
+    if (PICA__LIKELY((state & PICA__WRITER_FLUSHING) == 0 && writer->corked == 0)) {
         pica__writer_set_state(writer, state | PICA__WRITER_FLUSHING);
         pica__unlock(&writer->lock);
         return send_now(writer, parts, count, total);
@@ -222,7 +222,7 @@ static PICA__HOT int append(struct pica_writer *writer, const struct iovec *part
 }
 
 PICA__HOT int pica_writer_write(pica_writer *writer, const void *data, size_t size) {
-    if (size > SSIZE_MAX || (data == NULL && size != 0)) {
+    if (PICA__UNLIKELY(size > SSIZE_MAX || (data == NULL && size != 0))) {
         return -EINVAL;
     }
     struct iovec part = {(void *)(uintptr_t)data, size};
@@ -295,19 +295,19 @@ static PICA__NOINLINE int drain_wait(struct pica_writer *writer) {
 
 PICA__HOT int pica_writer_drain(pica_writer *writer) {
     int rc = pica_checkpoint();
-    if (rc < 0) {
+    if (PICA__UNLIKELY(rc < 0)) {
         return rc;
     }
     uint32_t state = pica__writer_state(writer);
-    if ((state & (PICA__WRITER_LOST | PICA__WRITER_CLOSING)) != 0) {
+    if (PICA__UNLIKELY((state & (PICA__WRITER_LOST | PICA__WRITER_CLOSING)) != 0)) {
         return (state & PICA__WRITER_LOST) != 0 ? writer->error : PICA_ECLOSED;
     }
-    if (atomic_load_explicit(&writer->pending, memory_order_relaxed) >
-        atomic_load_explicit(&writer->high, memory_order_relaxed)) {
+    if (PICA__UNLIKELY(atomic_load_explicit(&writer->pending, memory_order_relaxed) >
+                       atomic_load_explicit(&writer->high, memory_order_relaxed))) {
         return drain_wait(writer);
     }
     /* A peer that takes everything would let a task write for ever without a suspension. */
-    if (atomic_load_explicit(&writer->burst, memory_order_relaxed) >= PICA__WRITER_TURN) {
+    if (PICA__UNLIKELY(atomic_load_explicit(&writer->burst, memory_order_relaxed) >= PICA__WRITER_TURN)) {
         atomic_store_explicit(&writer->burst, 0, memory_order_relaxed);
         return pica_yield();
     }

@@ -150,8 +150,8 @@ int pica_task_uncancel(pica_task *task) {
 
 int pica_checkpoint(void) {
     pica_task *task = pica__current();
-    if (task == NULL) {
+    if (PICA__UNLIKELY(task == NULL)) {
         return PICA_ENOTASK;
     }
-    return pica__cancel_take(task) ? PICA_ECANCELED : 0;
+    return PICA__UNLIKELY(pica__cancel_take(task)) ? PICA_ECANCELED : 0;
 }

@@ -114,6 +114,12 @@ static inline size_t pica__deque_steal(pica__deque *d, uintptr_t *out, size_t ma
     return (size_t)n;
 }
 
+/* Owner: whether there are any, as far as it knows: thieves may have taken them. */
+static inline bool pica__deque_any(pica__deque *d) {
+    return atomic_load_explicit(&d->head, memory_order_relaxed) !=
+           atomic_load_explicit(&d->tail, memory_order_relaxed);
+}
+
 /* How many entries there are, by anybody, at some moment during the call. */
 static inline size_t pica__deque_size(pica__deque *d) {
     uint64_t head = atomic_load_explicit(&d->head, memory_order_acquire);

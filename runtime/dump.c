@@ -423,7 +423,8 @@ static int dump(int fd) {
     return line.error;
 }
 
-int pica_dump(int fd) {
+/* In handlers, too: there errno is whose context the signal hit, and the sanitizer would take that for another's. */
+PICA__NO_TSAN int pica_dump(int fd) {
     int saved = errno;
     int rc = dump(fd);
     errno = saved;

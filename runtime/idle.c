@@ -87,36 +87,43 @@ bool pica__idle_end_search(pica_runtime *rt) {
     return old == 1;
 }
 
-void pica__idle_enter(pica__worker *worker) {
+static PICA__NOINLINE void list_enter(pica__worker *worker) {
     pica__idle *idle = &worker->rt->idle;
+    pica__lock(&idle->lock);
+    pica__list_push_front(&idle->sleepers, &worker->idle_link);
+    worker->idle_listed = true;
+    atomic_fetch_add_explicit(&idle->sleeping, 1, memory_order_seq_cst);
+    pica__unlock(&idle->lock);
+}
+
+/* True if somebody else took the worker off the list. */
+static PICA__NOINLINE bool list_leave(pica__worker *worker) {
+    pica__idle *idle = &worker->rt->idle;
+    pica__lock(&idle->lock);
+    bool chosen = !worker->idle_listed;
+    if (worker->idle_listed) {
+        pica__list_remove(&worker->idle_link);
+        worker->idle_listed = false;
+        atomic_fetch_sub_explicit(&idle->sleeping, 1, memory_order_seq_cst);
+    }
+    pica__unlock(&idle->lock);
+    return chosen;
+}
+
+void pica__idle_enter(pica__worker *worker) {
     /* Before the list: who takes us off it counts us as a searcher and must not find us AWAKE, or we would
      * sleep through it, and be counted for ever. Ordered by the lock. */
     PICA__MOVED(SLEEP, PICA__AWAKE, PICA__SLEEPING);
     atomic_store_explicit(&worker->sleep, PICA__SLEEPING, memory_order_relaxed);
-    if (worker->rt->workers > 1) {
-        pica__lock(&idle->lock);
-        pica__list_push_front(&idle->sleepers, &worker->idle_link);
-        worker->idle_listed = true;
-        atomic_fetch_add_explicit(&idle->sleeping, 1, memory_order_seq_cst);
-        pica__unlock(&idle->lock);
+    if (!worker->alone) {
+        list_enter(worker);
     }
     /* Store before load: what follows looks at the queues once more. */
     atomic_thread_fence(memory_order_seq_cst);
 }
 
 bool pica__idle_leave(pica__worker *worker) {
-    pica__idle *idle = &worker->rt->idle;
-    bool chosen = false;
-    if (worker->rt->workers > 1) {
-        pica__lock(&idle->lock);
-        chosen = !worker->idle_listed;
-        if (worker->idle_listed) {
-            pica__list_remove(&worker->idle_link);
-            worker->idle_listed = false;
-            atomic_fetch_sub_explicit(&idle->sleeping, 1, memory_order_seq_cst);
-        }
-        pica__unlock(&idle->lock);
-    }
+    bool chosen = !worker->alone && list_leave(worker);
     PICA__MOVED(SLEEP, atomic_load_explicit(&worker->sleep, memory_order_relaxed), PICA__AWAKE);
     atomic_store_explicit(&worker->sleep, PICA__AWAKE, memory_order_relaxed);
     return chosen;

@@ -93,7 +93,7 @@ static void ready_here(pica__worker *worker, pica_task *task) {
     if (PICA__UNLIKELY(worker->debug_migrate) && push_elsewhere(worker, task)) {
         return;
     }
-    if (worker->current == NULL) {
+    if (PICA__LIKELY(worker->current == NULL)) {
         /* From a completion, a timer or a callback: the loop runs it right after this turn's I/O. Who
          * else is woken is decided once for the batch. */
         if (task->ahead == NULL) { /* else there is time later */
@@ -125,12 +125,12 @@ static PICA__NOINLINE void push_from_outside(pica_runtime *rt, pica_task *task, 
 PICA__HOT void pica__ready(pica_task *task) {
     pica_runtime *rt = task->loop->rt;
     pica__worker *worker = pica__self();
-    if (worker == NULL || worker->rt != rt) {
+    if (PICA__UNLIKELY(worker == NULL || worker->rt != rt)) {
         push_from_outside(rt, task, &task->ready);
         return;
     }
     void *context = pica__tsan_enter(worker->tsan);
-    if (task->pinned || worker->fifo) {
+    if (PICA__UNLIKELY(task->pinned || worker->fifo)) {
         pica__loop_post(task->loop, &task->ready);
     } else {
         ready_here(worker, task);
@@ -238,14 +238,14 @@ static uintptr_t take_newest(pica__worker *worker) {
     return task == NULL ? 0 : pica__entry_start(task);
 }
 
-void pica__worker_age_newest(pica__worker *worker) {
+PICA__NOINLINE void pica__worker_age_newest(pica__worker *worker) {
     uintptr_t entry = take_newest(worker);
     if (entry != 0) {
         deque_push(worker, entry);
     }
 }
 
-PICA__HOT uintptr_t pica__worker_pick(pica__worker *worker) {
+PICA__HOT PICA__NOINLINE uintptr_t pica__worker_pick_queued(pica__worker *worker) {
     if (worker->fifo || turn_is_over(worker)) {
         return 0;
     }

@@ -77,6 +77,7 @@ struct pica_runtime {
         /* Its length. Changed under the lock (seq_cst); read by workers, and after a fence by
          * whoever gives a stack back. */
         _Atomic uint32_t count;
+        bool always;                    /* constant: stacks are limited, or deadlocks are looked for */
     } starved;
     /* Descriptors held by handles, listeners, watches (io/poll.c) and processes. Added and subtracted (acq_rel) by whoever opens and
      * closes one; close waits for 0, sleeping on `drained`. */
@@ -168,8 +169,7 @@ void pica__runtime_cancel_all(pica_runtime *rt, pica_task *except);
 /* Tasks without stacks: starved.c. Where there is no limit and none is starved, and deadlocks are not looked for,
  * which costs one look, the workers leave the rest of it out; the first that is starved wakes them all. */
 static inline bool pica__may_starve(pica_runtime *rt) {
-    return (rt->config.max_stacks | rt->config.debug_deadlock |
-            atomic_load_explicit(&rt->starved.count, memory_order_relaxed)) != 0;
+    return (rt->starved.always | atomic_load_explicit(&rt->starved.count, memory_order_relaxed)) != 0;
 }
 /* An unstarted task found no stack; takes over the start entry's reference. */
 void pica__starved_put(pica__worker *worker, pica_task *task);

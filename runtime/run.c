@@ -78,7 +78,7 @@ static PICA__NOINLINE pica__fiber *start_fiber(pica__worker *worker, uintptr_t e
 /* The fiber on which an entry's task goes on, ready to be switched to, with worker->current set. NULL
  * if there is nothing to do after all, or no stack (then the entry went back to the queues). */
 static PICA__HOT pica__fiber *entry_fiber(pica__worker *worker, uintptr_t entry) {
-    if ((entry & PICA__ENTRY_START) != 0) {
+    if (PICA__UNLIKELY((entry & PICA__ENTRY_START) != 0)) {
         return start_fiber(worker, entry);
     }
     pica_task *task = pica__entry_task(entry);
@@ -88,29 +88,32 @@ static PICA__HOT pica__fiber *entry_fiber(pica__worker *worker, uintptr_t entry)
     return task->fiber;
 }
 
-/* What comes next on this worker: a fiber to switch to, at last the loop's. */
-static pica__fiber *next_fiber(pica__worker *worker) {
+/* What comes next on this worker: a fiber to switch to, NULL for the loop's. */
+static PICA__HOT PICA__NOINLINE pica__fiber *next_queued(pica__worker *worker) {
     uintptr_t entry;
-    while ((entry = pica__worker_pick(worker)) != 0) {
+    while ((entry = pica__worker_pick_queued(worker)) != 0) {
         pica__fiber *fiber = entry_fiber(worker, entry);
-        if (fiber != NULL) {
+        if (PICA__LIKELY(fiber != NULL)) {
             return fiber;
         }
     }
-    worker->current = NULL;
-    return worker->loop_fiber;
+    return NULL;
 }
 
-PICA__NO_TSAN void pica__leave_task(pica__worker *worker, pica__commit_fn commit, void *arg) {
+PICA__NO_TSAN PICA__HOT void pica__leave_task(pica__worker *worker, pica__commit_fn commit, void *arg) {
     pica__fp_check("suspended");
-    pica__fiber *to = next_fiber(worker);
+    pica__fiber *to = pica__worker_any_queued(worker) ? next_queued(worker) : NULL;
+    if (to == NULL) {
+        worker->current = NULL;
+        to = worker->loop_fiber;
+    }
     pica__fiber_switch(worker, to, commit, arg);
 }
 
-PICA__NO_TSAN void pica__run_entry(pica__worker *worker, uintptr_t entry) {
+PICA__NO_TSAN PICA__HOT void pica__run_entry(pica__worker *worker, uintptr_t entry) {
     pica__fp_check("ended");
     pica__fiber *fiber = entry_fiber(worker, entry);
-    if (fiber != NULL) {
+    if (PICA__LIKELY(fiber != NULL)) {
         pica__fiber_switch(worker, fiber, NULL, NULL);
     }
 }

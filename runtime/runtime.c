@@ -159,6 +159,7 @@ static int runtime_alloc(pica_runtime **out, const pica__config *config) {
         return -ENOMEM;
     }
     rt->config = *config;
+    rt->starved.always = config->max_stacks != 0 || config->debug_deadlock;
     rt->workers = config->workers;
     rt->forks = pica__fork_count();
     pica__idle_init(&rt->idle);

@@ -46,7 +46,8 @@ static void pass_on(int signum, const struct sigaction *action) {
     (void)raise(signum);
 }
 
-static void on_signal(int signum) {
+/* errno: as in pica_dump. */
+PICA__NO_TSAN static void on_signal(int signum) {
     int saved = errno;
     struct entry *entry = &table[signum];
     atomic_fetch_add(&entry->inside, 1);

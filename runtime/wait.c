@@ -20,12 +20,12 @@ struct suspension {
     bool (*commit)(pica__wait *wait);
 };
 
-static void suspend_commit(pica__worker *worker, void *arg) {
+static PICA__HOT void suspend_commit(pica__worker *worker, void *arg) {
     struct suspension *s = arg;
     pica__wait *wait = s->wait;
     pica_task *task = wait->task;
     (void)worker;
-    if (!s->commit(wait)) {
+    if (PICA__UNLIKELY(!s->commit(wait))) {
         /* Satisfied, or cancelled: the task is still RUNNING and nobody else knows the node. The commit
          * has read the task's stack, which the task will write again; the queue orders the two, out of
          * the sanitizer's sight. */
@@ -38,7 +38,7 @@ static void suspend_commit(pica__worker *worker, void *arg) {
 PICA__TSAN_APART static int resumed(pica__wait *wait) {
     (void)atomic_load_explicit(&wait->task->word, memory_order_acquire);
     int outcome = wait->task->outcome;
-    if (outcome == PICA_ECANCELED) {
+    if (PICA__UNLIKELY(outcome == PICA_ECANCELED)) {
         (void)pica__cancel_take(wait->task); /* what was requested since is delivered with it */
     }
     return outcome;
@@ -107,12 +107,12 @@ PICA__NO_TSAN void pica__wait_ahead(pica_task *task, void *runtime) {
     }
 }
 
-bool pica__wait_publish(pica__wait *wait) {
+PICA__HOT bool pica__wait_publish(pica__wait *wait) {
     pica_task *task = wait->task;
     uint32_t old = atomic_load_explicit(&task->word, memory_order_relaxed);
     for (;;) {
         PICA__CHECK(pica__task_state(old) == PICA__TASK_RUNNING);
-        bool cancelled = pica__cancel_pending(old);
+        bool cancelled = PICA__UNLIKELY(pica__cancel_pending(old));
         uint32_t new =
             cancelled ? old & ~(uint32_t)PICA__TASK_CANCEL
                       : (old & ~(uint32_t)PICA__TASK_STATE) | (uint32_t)PICA__TASK_WAITING;
@@ -142,7 +142,7 @@ PICA__HOT void pica__wait_fire_task(pica_task *task, int result) {
     for (;;) {
         uint32_t state = pica__task_state(old);
         PICA__CHECK(state == PICA__TASK_WAITING || state == PICA__TASK_CLAIMED);
-        uint32_t next = state == PICA__TASK_WAITING ? PICA__TASK_RUNNING : PICA__TASK_FIRED;
+        uint32_t next = PICA__LIKELY(state == PICA__TASK_WAITING) ? PICA__TASK_RUNNING : PICA__TASK_FIRED;
         if (atomic_compare_exchange_weak_explicit(&task->word, &old,
                                                   (old & ~(uint32_t)PICA__TASK_STATE) | next,
                                                   memory_order_acq_rel, memory_order_relaxed)) {
@@ -160,8 +160,8 @@ void pica__wait_fire(pica__wait *wait, int result) {
     pica__wait_fire_task(wait->task, result);
 }
 
-bool pica__cancel_take(pica_task *task) {
-    if (!pica__cancel_pending(atomic_load_explicit(&task->word, memory_order_relaxed))) {
+PICA__HOT bool pica__cancel_take(pica_task *task) {
+    if (PICA__LIKELY(!pica__cancel_pending(atomic_load_explicit(&task->word, memory_order_relaxed)))) {
         return false;
     }
     uint32_t old = atomic_fetch_and_explicit(&task->word, ~(uint32_t)PICA__TASK_CANCEL,

@@ -133,11 +133,10 @@ static PICA__NOINLINE void run_work(pica__worker *worker, pica__work *work) {
     }
 }
 
-/* What waits for any worker: the shared queue, then tasks that found no stack. */
-static bool run_shared(pica__worker *worker) {
+static PICA__NOINLINE bool run_waiting(pica__worker *worker) {
     pica__work *work = pica__shared_pop(worker->rt);
     if (work == NULL) {
-        if (PICA__LIKELY(!pica__may_starve(worker->rt)) || !pica__starved_can_run(worker)) {
+        if (!pica__may_starve(worker->rt) || !pica__starved_can_run(worker)) {
             return false;
         }
         stop_searching(worker, true);
@@ -147,22 +146,27 @@ static bool run_shared(pica__worker *worker) {
     return true;
 }
 
-/* Exactly the callbacks that are there now: what they add comes after the next look at I/O. */
-static bool run_callbacks(pica__worker *worker) {
+/* What waits for any worker: the shared queue, then tasks that found no stack. The look is a hint: before it sleeps,
+ * a worker makes sure. */
+static inline bool run_shared(pica__worker *worker) {
+    pica_runtime *rt = worker->rt;
+    return PICA__UNLIKELY(atomic_load_explicit(&rt->shared.count, memory_order_relaxed) != 0 ||
+                          pica__may_starve(rt)) &&
+           run_waiting(worker);
+}
+
+static PICA__NOINLINE void run_callbacks(pica__worker *worker, uint64_t n) {
     pica_loop *loop = worker->loop;
-    uint64_t n = atomic_load_explicit(&loop->ready_count, memory_order_relaxed);
-    bool any = n != 0;
     while (n-- != 0) {
         pica__fifo_node *node = pica__fifo_pop(&loop->ready);
         pica__count(&loop->ready_count, UINT64_MAX);
         run_work(worker, PICA__CONTAINER_OF(node, pica__work, node));
     }
-    return any;
 }
 
 static bool run_tasks(pica__worker *worker) {
     bool any = false;
-    if (worker->tick % SHARED_TURNS == 0) {
+    if (PICA__UNLIKELY(worker->tick % SHARED_TURNS == 0)) {
         any = run_shared(worker);
     }
     uintptr_t entry;
@@ -185,7 +189,7 @@ static PICA__HOT bool turn(pica__worker *worker) {
     worker->tick++;
     worker->budget = TURN_STEPS;
     bool any = false;
-    if (worker->polled) {
+    if (PICA__LIKELY(worker->polled)) {
         worker->polled = false; /* just now, on the way out of sleep */
     } else if (pica__engine_has_work(loop->engine) && io_is_due(worker)) {
         any = pica__engine_wait(loop->engine, 0) > 0;
@@ -195,8 +199,15 @@ static PICA__HOT bool turn(pica__worker *worker) {
         worker->turn_start = pica__now();
         any |= pica__loop_fire_timers(loop, worker->turn_start) > 0;
     }
-    pica__loop_drain_inbox(loop);
-    any |= run_callbacks(worker);
+    if (PICA__UNLIKELY(!pica__inbox_empty(&loop->inbox))) {
+        pica__loop_drain_inbox(loop);
+    }
+    /* Exactly the callbacks that are there now: what they add comes after the next look at I/O. */
+    uint64_t callbacks = atomic_load_explicit(&loop->ready_count, memory_order_relaxed);
+    if (PICA__UNLIKELY(callbacks != 0)) {
+        any = true;
+        run_callbacks(worker, callbacks);
+    }
     if (worker->ready_pushed >= WAKE_WORTH) {
         pica__idle_notify(worker->rt);
     }
@@ -204,7 +215,9 @@ static PICA__HOT bool turn(pica__worker *worker) {
     if (worker->turn_start == 0 && pica__deque_size(&worker->deque) > 1) {
         worker->turn_start = pica__now(); /* one task alone needs no clock */
     }
-    pica__worker_age_newest(worker);
+    if (PICA__UNLIKELY(atomic_load_explicit(&worker->newest, memory_order_relaxed) != NULL)) {
+        pica__worker_age_newest(worker);
+    }
     any |= run_tasks(worker);
     return any;
 }
@@ -311,24 +324,15 @@ static PICA__NOINLINE bool run_stolen(pica__worker *worker) {
 }
 
 /* Looks for work outside; runs one piece of it. */
-static bool run_from_elsewhere(pica__worker *worker) {
-    return run_shared(worker) || (worker->rt->workers != 1 && !worker->fifo && run_stolen(worker));
+static inline bool run_from_elsewhere(pica__worker *worker) {
+    return run_shared(worker) || (!worker->alone && !worker->fifo && run_stolen(worker));
 }
 
 /* --- parking --- */
 
-/* The second look of the idle protocol: anything that came before SLEEPING was visible. */
-static bool anything(pica__worker *worker) {
+/* For the second look: what this worker would steal. */
+static PICA__NOINLINE bool anything_elsewhere(const pica__worker *worker) {
     pica_runtime *rt = worker->rt;
-    if (!pica__fifo_empty(&worker->loop->ready) || !pica__inbox_empty(&worker->loop->inbox) ||
-        atomic_load_explicit(&rt->phase, memory_order_acquire) != worker->seen_phase ||
-        atomic_load_explicit(&rt->shared.count, memory_order_acquire) != 0 ||
-        stealable(worker) != 0 ||
-        atomic_load_explicit(&worker->lifo, memory_order_relaxed) != NULL ||
-        (pica__may_starve(rt) && pica__starved_can_run(worker)) ||
-        (worker->hosted && pica__worker_host_due(worker))) {
-        return true;
-    }
     if (worker->fifo || (pica__simulated() && pica__sim_steal() < 0)) {
         return false; /* it would not get what it sees */
     }
@@ -338,6 +342,22 @@ static bool anything(pica__worker *worker) {
         }
     }
     return false;
+}
+
+/* The second look of the idle protocol: anything that came before SLEEPING was visible. */
+static inline bool anything(pica__worker *worker) {
+    pica_runtime *rt = worker->rt;
+    pica_loop *loop = worker->loop;
+    /* All at once, since there is mostly none of it. */
+    bool any = !pica__fifo_empty(&loop->ready) | !pica__inbox_empty(&loop->inbox) |
+               (atomic_load_explicit(&rt->phase, memory_order_acquire) != worker->seen_phase) |
+               (atomic_load_explicit(&rt->shared.count, memory_order_acquire) != 0) |
+               pica__worker_any_queued(worker);
+    if (PICA__UNLIKELY(any) || (PICA__UNLIKELY(pica__may_starve(rt)) && pica__starved_can_run(worker)) ||
+        (PICA__LIKELY(worker->hosted) && pica__worker_host_due(worker))) {
+        return true;
+    }
+    return !worker->alone && anything_elsewhere(worker);
 }
 
 /* Whether anybody made a step within the last LINGER_NS, as far as those saw who came here. */
@@ -364,9 +384,9 @@ static bool take_duty(_Atomic uint32_t *held) {
 }
 
 /* While others are awake, and for a while after, two sleepers sleep with a bound. */
-static enum duty begin_duty(pica__worker *worker) {
+static PICA__NOINLINE enum duty begin_duty(pica__worker *worker) {
     pica__idle *idle = &worker->rt->idle;
-    if (worker->rt->workers == 1 || worker->fifo ||
+    if (worker->fifo ||
         (atomic_load_explicit(&idle->watched, memory_order_relaxed) != 0 &&
          atomic_load_explicit(&idle->guarded, memory_order_relaxed) != 0) ||
         (atomic_load_explicit(&idle->sleeping, memory_order_relaxed) == worker->rt->workers &&
@@ -377,9 +397,9 @@ static enum duty begin_duty(pica__worker *worker) {
 }
 
 /* By one that has something to run, which may be long: somebody must look after it. */
-static void call_watcher(pica__worker *worker) {
+static PICA__NOINLINE void call_watcher(pica__worker *worker) {
     pica__idle *idle = &worker->rt->idle;
-    if (worker->rt->workers > 1 && !worker->fifo &&
+    if (!worker->fifo &&
         atomic_load_explicit(&idle->watched, memory_order_seq_cst) == 0 &&
         atomic_load_explicit(&idle->guarded, memory_order_seq_cst) == 0) {
         pica__idle_notify(worker->rt);
@@ -415,19 +435,30 @@ static bool look_is_due(pica_runtime *rt, int delivered) {
     return due;
 }
 
+/* Among others, off the list of sleepers by now: others are woken. busy: there is something to run here. */
+static PICA__NOINLINE void after_sleep(pica__worker *worker, enum duty duty, int delivered, bool busy) {
+    end_duty(worker, duty);
+    if (busy) {
+        call_watcher(worker);
+    }
+    if (duty == WATCH && look_is_due(worker->rt, delivered)) {
+        look_after_others(worker);
+    }
+}
+
 static void park(pica__worker *worker) {
     pica_runtime *rt = worker->rt;
     bool searched = worker->searching;
     stop_searching(worker, false);
-    if (pica__may_starve(rt)) {
+    if (PICA__UNLIKELY(pica__may_starve(rt))) {
         pica__starved_release(worker);
     }
     pica__idle_enter(worker);
     if (pica__simulated()) {
         pica__sim_point();
     }
-    bool doze = pica__may_starve(rt);
-    if (anything(worker) || (doze && pica__starved_doze(worker))) {
+    bool doze = PICA__UNLIKELY(pica__may_starve(rt));
+    if (PICA__UNLIKELY(anything(worker) || (doze && pica__starved_doze(worker)))) {
         /* Who put it there may have relied on the search that we had not given up yet, also for what it put
          * there besides: so we search on. */
         if (pica__idle_leave(worker) || (searched && pica__idle_begin_search(rt))) {
@@ -435,10 +466,10 @@ static void park(pica__worker *worker) {
         }
         return;
     }
-    enum duty duty = begin_duty(worker);
+    enum duty duty = worker->alone ? NO_DUTY : begin_duty(worker);
     int64_t timer = pica__loop_deadline(worker->loop);
     int64_t deadline = timer;
-    if (worker->hosted && worker->host.deadline < deadline) {
+    if (worker->hosted && PICA__UNLIKELY(worker->host.deadline < deadline)) {
         deadline = worker->host.deadline;
     }
     if (duty != NO_DUTY) {
@@ -446,15 +477,15 @@ static void park(pica__worker *worker) {
         deadline = deadline < bound ? deadline : bound;
     }
     bool suspect = doze && deadline == INT64_MAX && pica__deadlock_suspected(worker);
-    if (suspect) {
+    if (PICA__UNLIKELY(suspect)) {
         deadline = pica__now() + DEADLOCK_NS;
     }
     pica__count(&worker->stats.parks, 1);
     int delivered = pica__engine_wait(worker->loop->engine, deadline);
-    if (suspect && delivered == 0) {
-        pica__deadlock_check(worker);
-    }
-    if (doze) {
+    if (PICA__UNLIKELY(doze)) {
+        if (suspect && delivered == 0) {
+            pica__deadlock_check(worker);
+        }
         pica__starved_undoze(worker);
     }
     worker->polled = true;
@@ -464,13 +495,8 @@ static void park(pica__worker *worker) {
     if (pica__idle_leave(worker)) {
         worker->searching = true;
     }
-    /* Off the list of sleepers by now: others are woken. */
-    end_duty(worker, duty);
-    if (delivered > 0 || (deadline == timer && timer != INT64_MAX)) {
-        call_watcher(worker);
-    }
-    if (duty == WATCH && look_is_due(rt, delivered)) {
-        look_after_others(worker);
+    if (!worker->alone) {
+        after_sleep(worker, duty, delivered, delivered > 0 || (deadline == timer && timer != INT64_MAX));
     }
 }
 
@@ -510,12 +536,11 @@ static bool obey(pica__worker *worker) {
     return PICA__LIKELY(now == worker->seen_phase && (now & 3) != PICA__PAUSED) || obey_phase(worker, now);
 }
 
-/* Whether this worker has tasks or callbacks left: then it makes another turn before it looks at
- * anything else. What else may have come up meanwhile is seen on the way to sleep. */
-static bool has_more(pica__worker *worker) {
-    return worker->budget <= 0 || !pica__fifo_empty(&worker->loop->ready) ||
-           stealable(worker) != 0 ||
-           atomic_load_explicit(&worker->lifo, memory_order_relaxed) != NULL;
+/* Whether this worker has tasks or callbacks left, as far as it knows without a look: then it makes another turn before
+ * it looks at anything else. Tasks are left when the turn has run out. What else may have come up meanwhile is seen on
+ * the way to sleep. */
+static inline bool has_more(const pica__worker *worker) {
+    return worker->budget <= 0 || !pica__fifo_empty(&worker->loop->ready);
 }
 
 /* The end. What the library queued for itself must still be done, or what it is about would leak; what
@@ -538,7 +563,7 @@ static PICA__COLD void run_own_calls(pica__worker *worker) {
 
 PICA__HOT void pica__worker_loop(pica__worker *worker) {
     while (obey(worker)) {
-        if (PICA__UNLIKELY(worker->hosted && pica__worker_host_due(worker))) {
+        if (PICA__LIKELY(worker->hosted) && pica__worker_host_due(worker)) {
             pica__worker_to_host(worker);
             continue;
         }
@@ -546,7 +571,7 @@ PICA__HOT void pica__worker_loop(pica__worker *worker) {
         if (any) {
             stop_searching(worker, true);
         }
-        if (any && has_more(worker)) {
+        if (any && PICA__UNLIKELY(has_more(worker))) {
             continue;
         }
         if (!run_from_elsewhere(worker)) {

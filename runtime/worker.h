@@ -142,8 +142,8 @@ void pica__host_end(pica__worker *worker);
 /* By a hosted worker's loop: whether its host has something to do, and back to it. */
 bool pica__worker_host_late(const pica__worker *worker);
 static inline bool pica__worker_host_due(const pica__worker *worker) {
-    return atomic_load_explicit(worker->host.word, memory_order_acquire) != worker->host.value ||
-           (worker->host.deadline != INT64_MAX && pica__worker_host_late(worker));
+    return PICA__UNLIKELY(atomic_load_explicit(worker->host.word, memory_order_acquire) != worker->host.value) ||
+           (PICA__UNLIKELY(worker->host.deadline != INT64_MAX) && pica__worker_host_late(worker));
 }
 void pica__worker_to_host(pica__worker *worker);
 
@@ -157,7 +157,16 @@ void pica__ready_unstarted(pica_task *task, bool placed);
 
 /* The next thing to run without going to the loop: an entry as in the deque, 0 if there is none or
  * the turn is over. */
-uintptr_t pica__worker_pick(pica__worker *worker);
+uintptr_t pica__worker_pick_queued(pica__worker *worker);
+/* Whether there may be one, without a look at the turn. */
+static inline bool pica__worker_any_queued(pica__worker *worker) {
+    return pica__deque_any(&worker->deque) |
+           (atomic_load_explicit(&worker->lifo, memory_order_relaxed) != NULL) |
+           (atomic_load_explicit(&worker->newest, memory_order_relaxed) != NULL);
+}
+static inline uintptr_t pica__worker_pick(pica__worker *worker) {
+    return pica__worker_any_queued(worker) ? pica__worker_pick_queued(worker) : 0;
+}
 /* No step follows in this turn; somebody may come for what is queued. */
 void pica__worker_end_turn(pica__worker *worker);
 /* Once a turn: the task created last joins the deque, or tasks that keep that filled would starve it. */

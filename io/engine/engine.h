@@ -168,6 +168,10 @@ int pica__uring_create(pica__engine **out, const pica__config *config, const cha
 int pica__epoll_create(pica__engine **out, const pica__config *config);
 /* The eventfd to which a write wakes an engine made by pica__epoll_create. */
 int pica__epoll_wake_fd(pica__engine *engine);
+/* pica__engine_wait of one that is known to be an epoll engine. */
+int pica__epoll_wait(pica__engine *engine, int64_t deadline);
+/* Whether somebody has woken it since the last call. By its owner. */
+bool pica__epoll_woken(pica__engine *engine);
 /* In a simulation, always this one; never fails but for memory. */
 int pica__sim_engine_create(pica__engine **out, const pica__config *config);
 

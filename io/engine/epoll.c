@@ -43,7 +43,7 @@
 enum { TRYING = PICA__EPOLL_WAITING + 1, PACED, ENDED };
 
 enum {
-    REAP_MAX = 64,   /* completions delivered by one wait, or little more */
+    REAP_MAX = 16,   /* completions delivered by one wait, or little more */
     BATCH = 256,     /* events taken from the kernel at once */
     ACCEPT_MAX = 64  /* connections that one listener takes in a turn */
 };
@@ -57,6 +57,7 @@ typedef struct epoll {
     pica__epoll_table table;
     int wake_fd;
     bool milliseconds; /* the kernel has no finer waits */
+    bool woken;        /* the eventfd was written, and nobody has asked for it: see pica__epoll_woken */
     pica__link tries;
     pica__link paced;
     int64_t paced_until; /* when they are tried again */
@@ -259,14 +260,15 @@ static PICA__NOINLINE int chain_event(epoll *e, size_t fd, uint32_t events) {
 
 static inline int event_deliver(epoll *e, const struct epoll_event *event) {
     uint64_t data = event->data.u64;
-    if (data == WAKE_DATA) {
+    if (PICA__UNLIKELY(data == WAKE_DATA)) {
+        e->woken = true;
         return 1;
     }
     size_t fd = (uint32_t)data;
     PICA__CHECK(fd < e->table.count);
     pica__epoll_entry *entry = &e->table.entries[fd];
     pica__op *op = entry->first;
-    if (op == NULL || entry->generation != (uint32_t)(data >> 32)) {
+    if (PICA__UNLIKELY(op == NULL || entry->generation != (uint32_t)(data >> 32))) {
         return 0; /* nobody waits any more, or for another file under this number */
     }
     uint32_t events = event->events;
@@ -322,7 +324,7 @@ static PICA__NOINLINE int batch_wait(epoll *e, int64_t deadline) {
 }
 
 static inline void batch_fill(epoll *e, int64_t deadline) {
-    int rc = deadline == 0 || deadline == INT64_MAX
+    int rc = PICA__LIKELY(deadline == 0 || deadline == INT64_MAX)
                  ? pica__sys_epoll_wait(e->table.fd, e->events, BATCH, deadline == 0 ? 0 : -1)
                  : batch_wait(e, deadline);
     if (PICA__UNLIKELY(rc < 0)) {
@@ -360,7 +362,7 @@ static PICA__NOINLINE int own_work(epoll *e, int64_t *deadline) {
     return delivered;
 }
 
-static PICA__HOT int epoll_wait_(pica__engine *engine, int64_t deadline) {
+PICA__HOT int pica__epoll_wait(pica__engine *engine, int64_t deadline) {
     epoll *e = epoll_of(engine);
     int delivered = 0;
     if (PICA__UNLIKELY(has_own_work(e))) {
@@ -422,6 +424,13 @@ static void epoll_cancel(pica__engine *engine, pica__op *op) {
     end_later(e, op, -ECANCELED);
 }
 
+bool pica__epoll_woken(pica__engine *engine) {
+    epoll *e = epoll_of(engine);
+    bool woken = e->woken;
+    e->woken = false;
+    return woken;
+}
+
 int pica__epoll_wake_fd(pica__engine *engine) {
     return epoll_of(engine)->wake_fd;
 }
@@ -450,7 +459,7 @@ static const struct pica__engine_ops epoll_ops = {
     .destroy = epoll_destroy,
     .submit = epoll_submit,
     .cancel = epoll_cancel,
-    .wait = epoll_wait_,
+    .wait = pica__epoll_wait,
     .has_work = epoll_has_work,
     .wake = epoll_wake,
 };

@@ -34,6 +34,8 @@
 #include "runtime/base/park.h"
 #include "runtime/base/sys.h"
 
+/* When entries were refused for want of memory, they are tried again so much later. */
+#define REFUSED_NS INT64_C(1000000)
 /* Completions delivered by one wait. */
 enum { REAP_MAX = 64 };
 
@@ -286,6 +288,7 @@ static int uring_submit(pica__engine *engine, pica__op *op) {
     op->queued = !pica__list_empty(&u->backlog) || !op_prepare(u, op);
     if (op->queued) {
         pica__list_push_back(&u->backlog, &op->link);
+        u->look = true;
     }
     return 0;
 }
@@ -305,6 +308,7 @@ static void uring_cancel(pica__engine *engine, pica__op *op) {
      * completion comes the same way as every other's. */
     if (!op->queued && !cancel_prepare(u, op->slot)) {
         pica__list_push_back(&u->cancels, &op->link);
+        u->look = true;
     }
 }
 
@@ -447,27 +451,43 @@ static bool ring_has_work(const pica__uring *u) {
            !pica__list_empty(&u->backlog) || !pica__list_empty(&u->cancels);
 }
 
-static bool uring_has_work(pica__engine *engine) {
-    pica__uring *u = pica__uring_of(engine);
-    return ring_has_work(u) || (pica__uring_part(u) != NULL && pica__engine_has_work(pica__uring_part(u)));
+/* Gone over to the set: whether the ring is to be looked at, as far as is known without touching it. */
+static inline bool ring_is_due(const pica__uring *u) {
+    return u->look || u->tail != u->flushed;
 }
 
-/* Gone over to the set: what is to be done in the ring. */
-static PICA__NOINLINE int ring_turn(pica__uring *u) {
+static bool uring_has_work(pica__engine *engine) {
+    pica__uring *u = pica__uring_of(engine);
+    pica__engine *set = pica__uring_part(u);
+    return set == NULL ? ring_has_work(u) : ring_is_due(u) || pica__engine_has_work(set);
+}
+
+/* Gone over to the set: what is to be done in the ring. Returns what was delivered, and until when to wait for more. */
+static PICA__NOINLINE int ring_turn(pica__uring *u, int64_t *deadline) {
     int delivered = cq_has(u) ? uring_reap(u) : 0;
-    return delivered < REAP_MAX ? delivered + enter_and_reap(u, false, 0) : delivered;
+    if (delivered < REAP_MAX) {
+        delivered += enter_and_reap(u, false, 0);
+    }
+    u->look = ring_has_work(u);
+    if (u->look || delivered != 0) {
+        *deadline = 0;
+    } else if (sq_pending(u) != 0) { /* refused for want of memory: again, but soon, not at once */
+        u->look = true;
+        int64_t again = pica__now() + REFUSED_NS;
+        *deadline = *deadline < again ? *deadline : again;
+    }
+    return delivered;
 }
 
 /* Gone over to the set: the wait is there. */
-static int wait_in_set(pica__uring *u, pica__engine *set, int64_t deadline) {
+static inline int wait_in_set(pica__uring *u, pica__engine *set, int64_t deadline) {
     int delivered = 0;
-    if (PICA__UNLIKELY(ring_has_work(u))) {
-        delivered = ring_turn(u);
-        deadline = delivered != 0 || ring_has_work(u) ? 0 : deadline;
+    if (PICA__UNLIKELY(ring_is_due(u))) {
+        delivered = ring_turn(u, &deadline);
     }
-    delivered += pica__engine_wait(set, deadline);
-    if (PICA__UNLIKELY(ring_has_work(u))) {
-        delivered += ring_turn(u);
+    delivered += pica__epoll_wait(set, deadline);
+    if (PICA__UNLIKELY(pica__epoll_woken(set)) && ring_has_work(u)) {
+        delivered += ring_turn(u, &deadline);
     }
     return delivered;
 }
@@ -475,7 +495,7 @@ static int wait_in_set(pica__uring *u, pica__engine *set, int64_t deadline) {
 static PICA__HOT int uring_wait(pica__engine *engine, int64_t deadline) {
     pica__uring *u = pica__uring_of(engine);
     pica__engine *set = pica__uring_part(u);
-    if (set != NULL) {
+    if (PICA__LIKELY(set != NULL)) {
         return wait_in_set(u, set, deadline);
     }
     int delivered = cq_has(u) ? uring_reap(u) : 0;

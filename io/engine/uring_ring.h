@@ -21,6 +21,7 @@ typedef struct pica__uring {
     unsigned sq_entries;
     unsigned tail;            /* our tail; published by flush */
     unsigned flushed;         /* tail last published */
+    bool look;                /* with the set: the ring has something to be done beside what `tail` tells */
     unsigned enter_flags;     /* NO_IOWAIT, REGISTERED_RING */
     int enter_fd;
     bool multishot_poll;      /* false once the kernel refused it, or hidden */

@@ -18,7 +18,7 @@
  */
 #if defined(__aarch64__)
 
-    .text
+    .section .text.hot, "ax", %progbits
 
     .globl pica__context_switch
     .hidden pica__context_switch

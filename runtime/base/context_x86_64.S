@@ -17,7 +17,7 @@
  */
 #if defined(__x86_64__)
 
-    .text
+    .section .text.hot, "ax", @progbits
 
     .globl pica__context_switch
     .hidden pica__context_switch

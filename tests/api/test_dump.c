@@ -79,6 +79,25 @@ static int nothing(void *arg) {
     return 0;
 }
 
+static unsigned count(const char *text, const char *needle) {
+    unsigned n = 0;
+    for (const char *at = text; (at = strstr(at, needle)) != NULL; at++) {
+        n++;
+    }
+    return n;
+}
+
+/* The first dump that says so often enough what is to come. */
+static char *dump_when(const char *needle, unsigned times) {
+    char *text = dump_text();
+    while (text != NULL && count(text, needle) < times) {
+        free(text);
+        PT_EQ(pica_sleep(0.001), 0);
+        text = dump_text();
+    }
+    return text;
+}
+
 TASK_TEST(states) {
     (void)arg;
     pica_future *future;
@@ -86,11 +105,11 @@ TASK_TEST(states) {
     pica_socket *a, *b;
     connect_tcp(&a, &b);
     pica_task *sleeper = named("sleeper", sleeps, NULL);
-    PT_EQ(pica_sleep(0.01), 0);
+    free(dump_when("waiting: sleep", 1)); /* so the joiner does not start it in place */
     pica_task *waiter = named("for a future", waits_for, future);
     pica_task *joiner = named("for a task\n", waits_for, sleeper);
     pica_task *reader = named("of a socket", reads, a);
-    PT_EQ(pica_sleep(0.05), 0);
+    free(dump_when("waiting: ", 4));
     int current = pica_task_set_name(pica_current_task(), "the one that asks");
     PT_EQ(current, 0);
     pica_task *fresh = NULL;
@@ -175,13 +194,8 @@ TASK_TEST(many) {
     for (int i = 0; i < MANY; i++) {
         PT_REQUIRE(pica_create_task(&task[i], waits_for, future) == 0);
     }
-    PT_EQ(pica_sleep(0.05), 0);
-    char *text = dump_text();
-    unsigned lines = 0;
-    for (const char *at = text; (at = strstr(at, "waiting: await\n")) != NULL; at++) {
-        lines++;
-    }
-    PT_EQ(lines, MANY);
+    char *text = dump_when("waiting: await\n", MANY);
+    PT_EQ(count(text, "waiting: await\n"), MANY);
     PT_CHECK(strstr(text, "end: 1001 tasks\n") != NULL);
     free(text);
     PT_EQ(pica_future_set_result(future, NULL, NULL), 0);

@@ -141,6 +141,7 @@ static pica_runtime *workers_new(unsigned n, size_t max_stacks) {
     model.passed = 0;
     model.rt.workers = n;
     model.rt.config.max_stacks = max_stacks;
+    model.rt.starved.always = max_stacks != 0;
     model.rt.loop = model.loop;
     model.rt.worker = model.worker;
     model.rt.phase = PICA__RUNNING;

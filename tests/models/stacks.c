@@ -65,6 +65,7 @@ static void *gives_back(void *arg) {
 int main(void) {
     workers_init();
     rt.config.max_stacks = 1;
+    rt.starved.always = true;
     atomic_init(&tasks[0].word, PICA__TASK_NEW);
     pthread_t first = model_start(starves, 0);
     pthread_t second = model_start(gives_back, 0);
