@@ -60,6 +60,15 @@ function(pica_common_flags target)
     endif()
 endfunction()
 
+# Between two requests the kernel takes the caches, so what counts is how many lines of code one needs: no room is left
+# before jumps' targets.
+function(pica_compact_code target)
+    if(PICA_HAVE_ALIGN_JUMPS)
+        target_compile_options(${target} PRIVATE
+            "$<$<AND:$<COMPILE_LANGUAGE:C>,$<CONFIG:Release,RelWithDebInfo>>:-falign-jumps=1;-falign-labels=1;-falign-loops=1>")
+    endif()
+endfunction()
+
 # The library, its tests and the benchmarks; the examples are built as a user would build them.
 function(pica_internal_flags target)
     pica_common_flags(${target})
@@ -86,11 +95,7 @@ function(pica_library_flags target)
     # instructions of one (bench/net --counts). After the build type's own -O2, so that it wins.
     target_compile_options(${target} PRIVATE
         "$<$<AND:$<COMPILE_LANGUAGE:C>,$<CONFIG:Release,RelWithDebInfo>>:-O3;-fno-plt>")
-    if(PICA_HAVE_ALIGN_JUMPS)
-        # Between two requests the kernel takes the caches, so what counts is how many lines of code one needs.
-        target_compile_options(${target} PRIVATE
-            "$<$<AND:$<COMPILE_LANGUAGE:C>,$<CONFIG:Release,RelWithDebInfo>>:-falign-jumps=1;-falign-labels=1;-falign-loops=1>")
-    endif()
+    pica_compact_code(${target})
     if(PICA_HAVE_NO_INTERPOSITION)
         target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:C>:-fno-semantic-interposition>)
     endif()

@@ -245,6 +245,9 @@ static PICA__HOT bool wait_commit(pica__wait *wait) {
         side->waiter = w;
         if (side == &socket->rd) {
             socket->rd_task = task;
+            if (PICA__UNLIKELY(socket->rd_op.owner != w)) {
+                socket->rd_op.owner = w; /* fetched at events, with the stack on which it lies */
+            }
         }
         failed = PICA__UNLIKELY(!side->armed) && !side_expect(socket, side);
         if (PICA__UNLIKELY(failed)) {

@@ -57,7 +57,7 @@ typedef struct pica__op {
     bool queued;                  /* uring: waits for room in the submission queue; epoll: see there */
     bool cancel_asked;
     bool in_set;                  /* uring: it is in the set */
-    void *owner;                  /* of whoever submits; the engine does not look at it */
+    void *owner;                  /* of whoever submits; the engine does not look at it, but may have it fetched */
     /* The engine's own. */
     uint32_t slot;                /* PICA__OP_IDLE, or whatever the engine knows it by */
     int result;                   /* epoll: of what has ended, until it is delivered */

@@ -268,12 +268,16 @@ static inline int event_deliver(epoll *e, const struct epoll_event *event) {
     PICA__CHECK(fd < e->table.count);
     pica__epoll_entry *entry = &e->table.entries[fd];
     pica__op *op = entry->first;
+    __builtin_prefetch(entry->near, 1);
     if (PICA__UNLIKELY(op == NULL || entry->generation != (uint32_t)(data >> 32))) {
         return 0; /* nobody waits any more, or for another file under this number */
     }
     uint32_t events = event->events;
     uint32_t hit = events & (op->events | PICA__EPOLL_ALWAYS);
     if (PICA__LIKELY(op->link.next == NULL && op->kind == PICA__OP_POLL && op->multishot && hit != 0)) {
+        if (PICA__UNLIKELY(entry->near != op->owner)) {
+            entry->near = op->owner;
+        }
         op->complete(op, (int)hit, true); /* one that stays: the usual case */
         return 1;
     }
@@ -281,11 +285,13 @@ static inline int event_deliver(epoll *e, const struct epoll_event *event) {
 }
 
 /* Asks for the operation of an event that comes soon, and what it lies in: mostly a socket, which begins in the line
- * before. The table may have changed since, so nothing is believed. */
+ * before; and for what its owner will touch. The table may have changed since, so nothing is believed. */
 static inline void event_prefetch(const epoll *e, const struct epoll_event *event) {
     size_t fd = (uint32_t)event->data.u64;
-    const char *op = fd < e->table.count ? (const char *)e->table.entries[fd].first : NULL;
-    if (op != NULL) {
+    if (PICA__LIKELY(fd < e->table.count)) {
+        const pica__epoll_entry *entry = &e->table.entries[fd];
+        const char *op = (const char *)entry->first;
+        __builtin_prefetch(entry->near, 1);
         __builtin_prefetch(op - PICA__CACHELINE, 1);
         __builtin_prefetch(op, 1);
     }

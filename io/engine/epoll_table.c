@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include "runtime/base/alloc.h"
 
@@ -11,7 +12,7 @@ _Static_assert(EPOLLIN == POLLIN && EPOLLPRI == POLLPRI && EPOLLOUT == POLLOUT &
                    EPOLLHUP == POLLHUP,
                "events go from one to the other as they are");
 
-enum { ENTRIES_STEP = 64 };
+enum { ENTRIES_MIN = 64 };
 
 /* --- the chain of an entry --- */
 
@@ -53,28 +54,25 @@ static uint32_t registration(const pica__epoll_entry *entry, const pica__op *op)
     return events | (uint32_t)(stays ? EPOLLET : EPOLLONESHOT);
 }
 
-/* Makes the table reach fd. It is touched only so far, so that the rest of its room takes no memory. */
+/* Makes the table reach fd. */
 static int entries_reach(pica__epoll_table *t, int fd) {
     if ((size_t)fd < t->count) {
         return 0;
     }
-    size_t count = ((size_t)fd / ENTRIES_STEP + 1) * ENTRIES_STEP;
-    if (count > t->room) {
-        size_t room = t->room == 0 ? ENTRIES_STEP : t->room;
-        while (room < count) {
-            room *= 2;
-        }
-        pica__epoll_entry *entries = pica__realloc(t->entries, t->room * sizeof *entries,
-                                                   room * sizeof *entries);
-        if (entries == NULL) {
-            return -ENOMEM;
-        }
-        t->entries = entries;
-        t->room = room;
+    size_t count = t->count == 0 ? ENTRIES_MIN : t->count;
+    while (count <= (size_t)fd) {
+        count *= 2;
     }
-    for (; t->count < count; t->count++) {
-        t->entries[t->count] = (pica__epoll_entry){NULL, 0, 0};
+    pica__epoll_entry *entries = pica__zalloc_aligned(PICA__CACHELINE, count * sizeof *entries);
+    if (entries == NULL) {
+        return -ENOMEM;
     }
+    if (t->count != 0) {
+        memcpy(entries, t->entries, t->count * sizeof *entries);
+    }
+    pica__epoll_table_free(t);
+    t->entries = entries;
+    t->count = count;
     return 0;
 }
 
@@ -127,5 +125,5 @@ int pica__epoll_tell_chain(pica__epoll_table *t, int fd) {
 }
 
 void pica__epoll_table_free(pica__epoll_table *t) {
-    pica__free(t->entries, t->room * sizeof *t->entries);
+    pica__free_aligned(t->entries, PICA__CACHELINE, t->count * sizeof *t->entries);
 }

@@ -29,7 +29,8 @@ enum { PICA__EPOLL_WAITING };
 #define PICA__EPOLL_DISARMED ((uint32_t)EPOLLONESHOT)
 
 typedef struct pica__epoll_entry {
-    pica__op *first;     /* the chain */
+    _Alignas(32) pica__op *first; /* the chain. Aligned: an event needs one line of the table */
+    const void *near;    /* op->owner of one that stays, at its last event: fetched at the next one, never looked at */
     uint32_t generation; /* of the last registration */
     uint32_t events;     /* what the kernel was told; 0: it does not know the descriptor; DISARMED: an event has
                           * come, and no more will */
@@ -38,8 +39,7 @@ typedef struct pica__epoll_entry {
 typedef struct pica__epoll_table {
     int fd; /* the set */
     pica__epoll_entry *entries;
-    size_t count; /* of which may be looked at */
-    size_t room;  /* for which there is memory */
+    size_t count;
 } pica__epoll_table;
 
 void pica__epoll_table_free(pica__epoll_table *t);
