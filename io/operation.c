@@ -83,7 +83,7 @@ static void op_cancel_at_owner(pica__call *call) {
 }
 
 static void op_complete(pica__op *op, int result, bool more) {
-    pica__operation *w = op->owner;
+    pica__operation *w = atomic_load_explicit(&op->owner, memory_order_relaxed);
     (void)more;
     w->result = result;
     uint32_t old = atomic_exchange_explicit(&w->state, DONE, memory_order_acq_rel);
@@ -147,7 +147,7 @@ static bool op_commit(pica__wait *wait) {
 void pica__operation_init(pica__operation *w, pica_task *task, pica__op *op) {
     *w = (pica__operation){.wait = {&op_wait_ops, task, NULL, ~op->fd}, .op = op};
     op->complete = op_complete;
-    op->owner = w;
+    atomic_store_explicit(&op->owner, w, memory_order_relaxed);
     pica__call_init(&w->cancel, op_cancel_at_owner);
     atomic_init(&w->state, NEW);
     atomic_init(&w->aborted, false);

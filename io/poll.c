@@ -150,7 +150,7 @@ static void run(pica__call *call) {
 }
 
 static void complete(pica__op *op, int result, bool more) {
-    struct watch *w = op->owner;
+    struct watch *w = atomic_load_explicit(&op->owner, memory_order_relaxed);
     (void)more;
     PICA__MOVED(WATCH, PICA__WATCH_ARMED, PICA__WATCH_QUEUED);
     w->ready = true;
@@ -197,7 +197,7 @@ static int add(pica_loop *loop, int fd, unsigned events, pica_callback fn, void 
     }
     pica__op_init(&w->op, PICA__OP_POLL, fd, complete);
     w->op.events = events;
-    w->op.owner = w;
+    atomic_store_explicit(&w->op.owner, w, memory_order_relaxed);
     pica__call_init(&w->run, run);
     pica__call_init(&w->end, end_run);
     pica__pause_init(&w->pause, pause_over);

@@ -245,8 +245,9 @@ static PICA__HOT bool wait_commit(pica__wait *wait) {
         side->waiter = w;
         if (side == &socket->rd) {
             socket->rd_task = task;
-            if (PICA__UNLIKELY(socket->rd_op.owner != w)) {
-                socket->rd_op.owner = w; /* fetched at events, with the stack on which it lies */
+            /* Fetched at the event, with the stack on which it lies. Mostly the same as before. */
+            if (PICA__UNLIKELY(atomic_load_explicit(&socket->rd_op.owner, memory_order_relaxed) != w)) {
+                atomic_store_explicit(&socket->rd_op.owner, w, memory_order_relaxed);
             }
         }
         failed = PICA__UNLIKELY(!side->armed) && !side_expect(socket, side);

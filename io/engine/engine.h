@@ -57,7 +57,9 @@ typedef struct pica__op {
     bool queued;                  /* uring: waits for room in the submission queue; epoll: see there */
     bool cancel_asked;
     bool in_set;                  /* uring: it is in the set */
-    void *owner;                  /* of whoever submits; the engine does not look at it, but may have it fetched */
+    /* Of whoever submits, who alone looks at it. Relaxed; may be changed meanwhile, by any thread: for a POLL that stays
+     * the engine has it fetched as soon as there is an event. */
+    void *_Atomic owner;
     /* The engine's own. */
     uint32_t slot;                /* PICA__OP_IDLE, or whatever the engine knows it by */
     int result;                   /* epoll: of what has ended, until it is delivered */

@@ -275,8 +275,9 @@ static inline int event_deliver(epoll *e, const struct epoll_event *event) {
     uint32_t events = event->events;
     uint32_t hit = events & (op->events | PICA__EPOLL_ALWAYS);
     if (PICA__LIKELY(op->link.next == NULL && op->kind == PICA__OP_POLL && op->multishot && hit != 0)) {
-        if (PICA__UNLIKELY(entry->near != op->owner)) {
-            entry->near = op->owner;
+        const void *near = atomic_load_explicit(&op->owner, memory_order_relaxed);
+        if (PICA__UNLIKELY(entry->near != near)) {
+            entry->near = near;
         }
         op->complete(op, (int)hit, true); /* one that stays: the usual case */
         return 1;
