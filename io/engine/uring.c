@@ -117,7 +117,7 @@ static struct io_uring_sqe *sqe_get(pica__uring *u) {
 }
 
 static void sq_flush(pica__uring *u) {
-    if (u->flushed != u->tail) {
+    if (PICA__UNLIKELY(u->flushed != u->tail)) {
         /* Release: the kernel reads the entries behind the tail. */
         atomic_store_explicit((_Atomic unsigned *)u->ring.sq.ktail, u->tail,
                               memory_order_release);
@@ -138,7 +138,7 @@ static int uring_enter(pica__uring *u, bool wait, int64_t deadline) {
     unsigned flags = IORING_ENTER_GETEVENTS | u->enter_flags;
     void *argument = NULL;
     size_t argument_size = 0;
-    if (wait && deadline != INT64_MAX) {
+    if (PICA__UNLIKELY(wait && deadline != INT64_MAX)) {
         int64_t left = deadline - pica__now();
         if (left <= 0) {
             wait = false;
@@ -243,8 +243,12 @@ static bool cancel_prepare(pica__uring *u, uint32_t slot) {
     return true;
 }
 
+static inline bool waits_for_room(const pica__uring *u) {
+    return !pica__list_empty(&u->backlog) || !pica__list_empty(&u->cancels);
+}
+
 /* Moves what waits for room into the queue, as far as there is room. */
-static void backlog_drain(pica__uring *u) {
+static PICA__NOINLINE void backlog_drain(pica__uring *u) {
     pica__link *l;
     while ((l = pica__list_first(&u->backlog)) != NULL) {
         pica__op *op = PICA__CONTAINER_OF(l, pica__op, link);
@@ -345,7 +349,7 @@ static void rearm(pica__uring *u, pica__op *op) {
 
 /* A poll from before there was a set has its event in the ring: the next ones are to come from the set. The ring is
  * asked to let go of it; until then its slot is kept. */
-static void move_to_set(pica__uring *u, pica__op *op) {
+static PICA__NOINLINE void move_to_set(pica__uring *u, pica__op *op) {
     uint32_t slot = op->slot;
     if (op->kind != PICA__OP_POLL || op->cancel_asked || op == &u->wake_op || !cancel_prepare(u, slot)) {
         return;
@@ -378,14 +382,14 @@ static void cqe_deliver(pica__uring *u, const struct io_uring_cqe *cqe) {
         }
         return;
     }
-    if (!more && (multishot_refused(u, op, result) || one_shot_goes_on(u, op, result))) {
+    if (PICA__UNLIKELY(!more) && (multishot_refused(u, op, result) || one_shot_goes_on(u, op, result))) {
         rearm(u, op);
         if (result == -EINVAL) {
             return;
         }
         more = true;
     }
-    if (!more) {
+    if (PICA__UNLIKELY(!more)) {
         if (pica__link_linked(&op->link)) {
             pica__list_remove(&op->link); /* its cancel did not get into the queue in time */
         }
@@ -426,17 +430,19 @@ static bool cq_has(const pica__uring *u) {
 static PICA__HOT int enter_and_reap(pica__uring *u, bool wait, int64_t deadline) {
     int delivered = 0;
     for (;;) {
-        backlog_drain(u);
-        bool full = !pica__list_empty(&u->backlog) || !pica__list_empty(&u->cancels);
+        if (PICA__UNLIKELY(waits_for_room(u))) {
+            backlog_drain(u);
+        }
+        bool full = PICA__UNLIKELY(waits_for_room(u));
         int rc = uring_enter(u, wait && !full, deadline);
-        if (rc < 0) {
+        if (PICA__UNLIKELY(rc < 0)) {
             /* EINTR and ETIME end the wait; EBUSY and EAGAIN: the kernel wants completions reaped
              * or has no memory just now: what was not submitted stays in the queue. */
             PICA__CHECK(rc == -EINTR || rc == -ETIME || rc == -EBUSY || rc == -EAGAIN ||
                         rc == -ENOMEM);
         }
         delivered += uring_reap(u);
-        if (!full || rc < 0) {
+        if (PICA__LIKELY(!full || rc < 0)) {
             return delivered;
         }
         wait = wait && delivered == 0;
@@ -448,7 +454,7 @@ static bool ring_has_work(const pica__uring *u) {
                                           memory_order_relaxed);
     return u->tail != u->flushed || cq_has(u) ||
            (flags & (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN)) != 0 ||
-           !pica__list_empty(&u->backlog) || !pica__list_empty(&u->cancels);
+           waits_for_room(u);
 }
 
 /* Gone over to the set: whether the ring is to be looked at, as far as is known without touching it. */
@@ -495,7 +501,7 @@ static inline int wait_in_set(pica__uring *u, pica__engine *set, int64_t deadlin
 static PICA__HOT int uring_wait(pica__engine *engine, int64_t deadline) {
     pica__uring *u = pica__uring_of(engine);
     pica__engine *set = pica__uring_part(u);
-    if (PICA__LIKELY(set != NULL)) {
+    if (set != NULL) {
         return wait_in_set(u, set, deadline);
     }
     int delivered = cq_has(u) ? uring_reap(u) : 0;
