@@ -169,7 +169,7 @@ void pica__runtime_cancel_all(pica_runtime *rt, pica_task *except);
 /* Tasks without stacks: starved.c. Where there is no limit and none is starved, and deadlocks are not looked for,
  * which costs one look, the workers leave the rest of it out; the first that is starved wakes them all. */
 static inline bool pica__may_starve(pica_runtime *rt) {
-    return (rt->starved.always | atomic_load_explicit(&rt->starved.count, memory_order_relaxed)) != 0;
+    return ((unsigned)rt->starved.always | atomic_load_explicit(&rt->starved.count, memory_order_relaxed)) != 0;
 }
 /* An unstarted task found no stack; takes over the start entry's reference. */
 void pica__starved_put(pica__worker *worker, pica_task *task);

@@ -349,11 +349,11 @@ static inline bool anything(pica__worker *worker) {
     pica_runtime *rt = worker->rt;
     pica_loop *loop = worker->loop;
     /* All at once, since there is mostly none of it. */
-    bool any = !pica__fifo_empty(&loop->ready) | !pica__inbox_empty(&loop->inbox) |
-               (atomic_load_explicit(&rt->phase, memory_order_acquire) != worker->seen_phase) |
-               (atomic_load_explicit(&rt->shared.count, memory_order_acquire) != 0) |
-               pica__worker_any_queued(worker);
-    if (PICA__UNLIKELY(any) || (PICA__UNLIKELY(pica__may_starve(rt)) && pica__starved_can_run(worker)) ||
+    unsigned any = (unsigned)!pica__fifo_empty(&loop->ready) | (unsigned)!pica__inbox_empty(&loop->inbox) |
+                   (unsigned)(atomic_load_explicit(&rt->phase, memory_order_acquire) != worker->seen_phase) |
+                   (unsigned)(atomic_load_explicit(&rt->shared.count, memory_order_acquire) != 0) |
+                   (unsigned)pica__worker_any_queued(worker);
+    if (PICA__UNLIKELY(any != 0) || (PICA__UNLIKELY(pica__may_starve(rt)) && pica__starved_can_run(worker)) ||
         (PICA__LIKELY(worker->hosted) && pica__worker_host_due(worker))) {
         return true;
     }

@@ -160,9 +160,9 @@ void pica__ready_unstarted(pica_task *task, bool placed);
 uintptr_t pica__worker_pick_queued(pica__worker *worker);
 /* Whether there may be one, without a look at the turn. */
 static inline bool pica__worker_any_queued(pica__worker *worker) {
-    return pica__deque_any(&worker->deque) |
-           (atomic_load_explicit(&worker->lifo, memory_order_relaxed) != NULL) |
-           (atomic_load_explicit(&worker->newest, memory_order_relaxed) != NULL);
+    return ((unsigned)pica__deque_any(&worker->deque) |
+            (unsigned)(atomic_load_explicit(&worker->lifo, memory_order_relaxed) != NULL) |
+            (unsigned)(atomic_load_explicit(&worker->newest, memory_order_relaxed) != NULL)) != 0;
 }
 static inline uintptr_t pica__worker_pick(pica__worker *worker) {
     return pica__worker_any_queued(worker) ? pica__worker_pick_queued(worker) : 0;
