@@ -397,7 +397,7 @@ static uint64_t write_runtime(struct line *line, pica_runtime *rt) {
     return total;
 }
 
-static int dump(int fd) {
+PICA__TSAN_APART static int dump(int fd) {
     struct line line;
     line.fd = fd;
     line.error = 0;

@@ -46,9 +46,8 @@ static void pass_on(int signum, const struct sigaction *action) {
     (void)raise(signum);
 }
 
-/* errno: as in pica_dump. */
-PICA__NO_TSAN static void on_signal(int signum) {
-    int saved = errno;
+/* Apart from the one that keeps errno, as in dump.c. */
+PICA__TSAN_APART static void handle(int signum) {
     struct entry *entry = &table[signum];
     atomic_fetch_add(&entry->inside, 1);
     struct registration *r = atomic_load(&entry->now);
@@ -63,6 +62,11 @@ PICA__NO_TSAN static void on_signal(int signum) {
         }
     }
     atomic_fetch_sub(&entry->inside, 1);
+}
+
+PICA__NO_TSAN static void on_signal(int signum) {
+    int saved = errno;
+    handle(signum);
     errno = saved;
 }
 
