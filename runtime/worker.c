@@ -482,6 +482,7 @@ static void park(pica__worker *worker) {
     }
     pica__count(&worker->stats.parks, 1);
     int delivered = pica__engine_wait(worker->loop->engine, deadline);
+    pica__park_signals();
     if (PICA__UNLIKELY(doze)) {
         if (suspect && delivered == 0) {
             pica__deadlock_check(worker);

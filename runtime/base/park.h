@@ -7,9 +7,22 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "runtime/base/compiler.h"
+
+#if PICA__TSAN
+#include <poll.h>
+#endif
+
 /* Sleeps while *word == expected, until a wake, or until `deadline` (ns of pica__now; INT64_MAX: none).
  * May return early without reason: the caller looks at its condition in a loop. */
 void pica__park_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline);
+/* By a thread that has slept in a call that ThreadSanitizer does not know: that keeps signals back until it meets one
+ * that it knows. */
+static inline void pica__park_signals(void) {
+#if PICA__TSAN
+    (void)poll(NULL, 0, 0);
+#endif
+}
 /* Wakes all that sleep on word. Async-signal-safe. */
 void pica__park_wake(_Atomic uint32_t *word);
 
