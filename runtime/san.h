@@ -35,6 +35,8 @@
 
 #include <sanitizer/tsan_interface.h>
 
+#include "runtime/base/park.h"
+
 #if defined(__clang__)
 #define PICA__NO_TSAN __attribute__((disable_sanitizer_instrumentation, noinline))
 #else
@@ -67,6 +69,7 @@ static inline void pica__tsan_show(void) {
 PICA__NO_TSAN static inline void *pica__tsan_enter(void *runtime) {
     void *now = __tsan_get_current_fiber();
     if (now != runtime) {
+        pica__park_signals();
         __tsan_switch_to_fiber(runtime, 0);
     }
     return now;
