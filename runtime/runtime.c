@@ -321,7 +321,7 @@ static int runtime_make(pica_runtime **out, const struct pica_runtime_options *o
     if (rc == 0) {
         rc = pica__overflow_install();
         if (rc == 0) {
-            rc = threads_start(rt, host && rt->workers == 1 && !rt->config.pin &&
+            rc = threads_start(rt, host && rt->workers == 1 && !rt->config.pin && !rt->config.debug_unhosted &&
                                        rt->config.debug_slow == 0);
             if (rc == 0 && (rc = pica__slow_start(rt)) < 0) {
                 threads_join(rt, rt->workers);

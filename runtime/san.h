@@ -35,8 +35,6 @@
 
 #include <sanitizer/tsan_interface.h>
 
-#include "runtime/base/park.h"
-
 #if defined(__clang__)
 #define PICA__NO_TSAN __attribute__((disable_sanitizer_instrumentation, noinline))
 #else
@@ -69,11 +67,7 @@ static inline void pica__tsan_show(void) {
 PICA__NO_TSAN static inline void *pica__tsan_enter(void *runtime) {
     void *now = __tsan_get_current_fiber();
     if (now != runtime) {
-        __tsan_release(runtime);
-        /* Last: a signal that comes behind it stays with the task, which may not run again. */
-        pica__park_signals();
-        __tsan_switch_to_fiber(runtime, __tsan_switch_to_fiber_no_sync);
-        __tsan_acquire(runtime);
+        __tsan_switch_to_fiber(runtime, 0);
     }
     return now;
 }

@@ -22,10 +22,6 @@
 
 #if PICA__TSAN
 #include <sanitizer/tsan_interface.h>
-
-#include "runtime/signal.h"
-
-#define KEPT_BACK_NS INT64_C(20000000)
 #endif
 
 enum {
@@ -484,15 +480,8 @@ static void park(pica__worker *worker) {
     if (PICA__UNLIKELY(suspect)) {
         deadline = pica__now() + DEADLOCK_NS;
     }
-#if PICA__TSAN
-    if (worker->hosted && pica__signals_awaited(rt)) { /* one that came before the wait is kept back: see park.h */
-        int64_t soon = pica__now() + KEPT_BACK_NS;
-        deadline = deadline < soon ? deadline : soon;
-    }
-#endif
     pica__count(&worker->stats.parks, 1);
     int delivered = pica__engine_wait(worker->loop->engine, deadline);
-    pica__park_signals();
     if (PICA__UNLIKELY(doze)) {
         if (suspect && delivered == 0) {
             pica__deadlock_check(worker);

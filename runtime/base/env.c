@@ -47,7 +47,7 @@ struct variable {
 
 /* --- the table ------------------------------------------------------------------------------ */
 
-enum debug_key { HELP, MIGRATE, SHUFFLE, POISON, WITHOUT, TRACE, SLOW, DEADLOCK };
+enum debug_key { HELP, MIGRATE, SHUFFLE, POISON, WITHOUT, TRACE, SLOW, DEADLOCK, UNHOSTED };
 
 static const struct word debug_keys[] = {
     {"help", HELP, "print this table to stderr and go on"},
@@ -57,6 +57,7 @@ static const struct word debug_keys[] = {
     {"without=NAME+NAME...", WITHOUT, "do without optional features of the kernel"},
     {"trace", TRACE, "note where and when each task is created; pica_dump shows it"},
     {"deadlock", DEADLOCK, "tell of tasks that wait when nothing of their runtime can wake them; always in debug builds"},
+    {"unhosted", UNHOSTED, "the only worker of pica_run has a thread of its own, too"},
     {"slow=TIME", SLOW,
      "report a task or callback that runs longer than TIME (as in 100ms; us, ms or s) without a suspension"},
     {NULL, 0, NULL},
@@ -403,6 +404,9 @@ static void set_debug(pica__config *c, uint64_t key) {
         break;
     case DEADLOCK:
         c->debug_deadlock = true;
+        break;
+    case UNHOSTED:
+        c->debug_unhosted = true;
         break;
     default:
         PICA__UNREACHABLE();

@@ -55,6 +55,7 @@ typedef struct pica__config {
     bool debug_shuffle;    /* take ready tasks in a random order */
     bool debug_poison;     /* fill stacks with a pattern before reuse */
     bool debug_deadlock;   /* tell of tasks that wait for what cannot come; always in debug builds */
+    bool debug_unhosted;   /* pica_run lends its thread to no worker */
     bool debug_trace;      /* note where and when each task is created */
     int64_t debug_slow;    /* ns after which a step is reported; 0: never */
     uint64_t without;      /* PICA__WITHOUT_* */

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tests/support/tasks.h"
@@ -34,6 +35,22 @@ static pica_runtime *runtime_new(void) {
 }
 
 /* --- pica_run --- */
+
+static int tells_thread(void *arg) {
+    *(pthread_t *)arg = pthread_self();
+    return (int)pica_runtime_workers(pica_current_runtime());
+}
+
+/* One worker needs no thread beside the caller's, unless it is asked for. */
+PT_TEST(hosted) {
+    PT_REQUIRE(unsetenv("PICA_DEBUG") == 0);
+    pthread_t thread;
+    int workers = pica_run(tells_thread, &thread);
+    PT_EQ(pthread_equal(thread, pthread_self()) != 0, workers == 1);
+    PT_REQUIRE(setenv("PICA_DEBUG", "unhosted", 1) == 0);
+    PT_EQ(pica_run(tells_thread, &thread), workers);
+    PT_CHECK(!pthread_equal(thread, pthread_self()));
+}
 
 PT_TEST(results) {
     static const int codes[] = {0, 42, -EIO, PICA_ECANCELED, PICA_EINVALSTATE, INT32_MAX};

@@ -32,6 +32,15 @@ def sanitized(path):
     return b"__asan_init" in code or b"__tsan_init" in code
 
 
+def environment(path, workers):
+    """For a program. ThreadSanitizer keeps a signal back until the context that it hit makes a call that it knows, and
+    forgets it if that was a task which ends: so signals are to hit a thread that runs no tasks."""
+    debug = [os.environ["PICA_DEBUG"]] if os.environ.get("PICA_DEBUG") else []
+    if b"__tsan_init" in pathlib.Path(path).read_bytes():
+        debug.append("unhosted")
+    return dict(os.environ, PICA_WORKERS=workers, **({"PICA_DEBUG": ",".join(debug)} if debug else {}))
+
+
 def complaints(text):
     """What a program wrote to its standard error, without the line that says why epoll is used: that is no fault."""
     return "".join(line for line in text.splitlines(True) if not line.rstrip().endswith("; using epoll"))
@@ -41,7 +50,7 @@ def run(name, *arguments, workers):
     """Runs a program to its end; gives its standard output."""
     done = subprocess.run([*prefix, program(name), *arguments], stdin=subprocess.DEVNULL,
                           capture_output=True, text=True, timeout=LIMIT, check=False,
-                          env=dict(os.environ, PICA_WORKERS=workers))
+                          env=environment(program(name), workers))
     if done.returncode != 0 or complaints(done.stderr):
         raise AssertionError(f"{name} {arguments}: exit code {done.returncode}\n{done.stderr}")
     return done.stdout
@@ -67,7 +76,7 @@ class Server:
         first = [sys.executable, "-c", INHERIT, str(passed[0])] if passed else []
         self.process = subprocess.Popen(
             [*first, *prefix, program(name), "--host", host, *arguments], stdin=subprocess.DEVNULL, pass_fds=passed,
-            stdout=subprocess.PIPE, stderr=self.errors, env=dict(os.environ, PICA_WORKERS=workers))
+            stdout=subprocess.PIPE, stderr=self.errors, env=environment(program(name), workers))
         self.listening = self._first_line()
 
     def _first_line(self):
