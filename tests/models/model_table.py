@@ -117,7 +117,7 @@ GENMC = [
     ]),
     ("wait", "wait.c", ["FIRERS=2", "CANCELLERS=1"], ("--check-liveness",), WAITS, [
         ("a fire overlooks the claim", "runtime/wait.c",
-         [("state == PICA__TASK_WAITING ? PICA__TASK_RUNNING : PICA__TASK_FIRED;", "PICA__TASK_RUNNING;")]),
+         [("PICA__LIKELY(state == PICA__TASK_WAITING) ? PICA__TASK_RUNNING : PICA__TASK_FIRED;", "PICA__TASK_RUNNING;")]),
         ("a canceller does not deliver what came", "runtime/cancel.c",
          [("bool resume = withdrawn || state == PICA__TASK_FIRED;", "bool resume = withdrawn;")]),
         ("the claim by a store", "runtime/cancel.c",
@@ -165,7 +165,7 @@ GENMC = [
         ("a wake without a fence", "runtime/idle.c",
          [("    atomic_thread_fence(memory_order_seq_cst);\n    wake_if_sleeping(worker);",
            "    wake_if_sleeping(worker);")]),
-        ("no second look", "runtime/worker.c", [("    if (anything(worker) || (doze", "    if ((doze")]),
+        ("no second look", "runtime/worker.c", [("PICA__UNLIKELY(anything(worker) || (doze", "PICA__UNLIKELY((doze")]),
     ]),
     ("idle.listed", "idle.c", ["WORKERS=2", "RUNNING=1", "SUBMITTERS=1", "TOGETHER=1", "SEARCHING"],
      ("--check-liveness",), IDLE, [
@@ -175,13 +175,13 @@ GENMC = [
         ("a wake without a fence", "runtime/idle.c",
          [("    atomic_thread_fence(memory_order_seq_cst);\n    if (atomic_load_explicit(&idle->searching",
            "    if (atomic_load_explicit(&idle->searching")]),
-        ("no second look", "runtime/worker.c", [("    if (anything(worker) || (doze", "    if ((doze")]),
+        ("no second look", "runtime/worker.c", [("PICA__UNLIKELY(anything(worker) || (doze", "PICA__UNLIKELY((doze")]),
     ]),
     ("stacks", "stacks.c", [], ("--check-liveness",), STACKS, [
         # Its fence is not among these: here, as in the library, the lock of the pool orders the two besides.
         ("a stack comes back in silence", "runtime/starved.c",
          [("    if (any_starved(rt)) {\n        pica__idle_notify(rt);\n    }\n}", "}")]),
         ("no look for a stack before sleep", "runtime/worker.c",
-         [("        (pica__may_starve(rt) && pica__starved_can_run(worker)) ||\n", "")]),
+         [("(PICA__UNLIKELY(pica__may_starve(rt)) && pica__starved_can_run(worker)) ||", "")]),
     ]),
 ]
