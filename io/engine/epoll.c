@@ -289,8 +289,8 @@ static inline int event_deliver(epoll *e, const struct epoll_event *event) {
  * before; and for what its owner will touch. The table may have changed since, so nothing is believed. */
 static inline void event_prefetch(const epoll *e, const struct epoll_event *event) {
     size_t fd = (uint32_t)event->data.u64;
-    if (PICA__LIKELY(fd < e->table.count)) {
-        const pica__epoll_entry *entry = &e->table.entries[fd];
+    const pica__epoll_entry *entry = fd < e->table.count ? &e->table.entries[fd] : NULL;
+    if (PICA__LIKELY(entry != NULL && entry->first != NULL)) {
         const char *op = (const char *)entry->first;
         __builtin_prefetch(entry->near, 1);
         __builtin_prefetch(op - PICA__CACHELINE, 1);
