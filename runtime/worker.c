@@ -35,6 +35,7 @@ enum {
     BLOCKS_MAX = 64     /* small buffers that a worker keeps */
 };
 #define WATCH_NS INT64_C(2000000)
+#define WATCH_AWAKE_NS INT64_C(12000000) /* of a watcher whose own I/O wakes it more often than that */
 #define GUARD_NS INT64_C(32000000)
 #define DEADLOCK_NS INT64_C(1000000000) /* of quiet before a deadlock is told */
 #define LONG_LOOKS 4 /* looks in a row that find a worker stuck: then the system does not only hold it up */
@@ -424,9 +425,16 @@ static PICA__NOINLINE void look_after_others(pica__worker *worker) {
     }
 }
 
+/* Until when one with a duty sleeps. A timer that comes before the kernel's own tick costs two programmings of the
+ * clock for each sleep, on virtual machines several microseconds. So a watcher that comes back early all the time
+ * anyway, and looks then, sleeps with a bound behind the tick; once that has passed it is precise again. */
+static PICA__NOINLINE int64_t duty_bound(pica__worker *worker, enum duty duty) {
+    worker->watch_start = pica__now();
+    return worker->watch_start + (duty == GUARD ? GUARD_NS : worker->woken_early ? WATCH_AWAKE_NS : WATCH_NS);
+}
+
 /* Whether a watcher that is back looks after the others. One that is kept busy by its own I/O looks, too. */
-static bool look_is_due(pica_runtime *rt, int delivered) {
-    int64_t now = pica__now();
+static bool look_is_due(pica_runtime *rt, int64_t now, int delivered) {
     bool due = delivered == 0 ||
                now - atomic_load_explicit(&rt->idle.looked, memory_order_relaxed) >= WATCH_NS;
     if (due) {
@@ -441,8 +449,12 @@ static PICA__NOINLINE void after_sleep(pica__worker *worker, enum duty duty, int
     if (busy) {
         call_watcher(worker);
     }
-    if (duty == WATCH && look_is_due(worker->rt, delivered)) {
-        look_after_others(worker);
+    if (duty == WATCH) {
+        int64_t now = pica__now();
+        worker->woken_early = delivered > 0 && now - worker->watch_start < WATCH_NS;
+        if (look_is_due(worker->rt, now, delivered)) {
+            look_after_others(worker);
+        }
     }
 }
 
@@ -473,7 +485,7 @@ static void park(pica__worker *worker) {
         deadline = worker->host.deadline;
     }
     if (duty != NO_DUTY) {
-        int64_t bound = pica__now() + (duty == WATCH ? WATCH_NS : GUARD_NS);
+        int64_t bound = duty_bound(worker, duty);
         deadline = deadline < bound ? deadline : bound;
     }
     bool suspect = doze && deadline == INT64_MAX && pica__deadlock_suspected(worker);

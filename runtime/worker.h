@@ -73,6 +73,8 @@ typedef struct pica__worker {
     bool searching;           /* counted in rt->idle.searching */
     uint32_t seen_phase;      /* rt->phase as last obeyed */
     struct pica__seen *seen;  /* of each worker, at the last look as a watcher */
+    int64_t watch_start;      /* ns, when it last fell asleep with a duty */
+    bool woken_early;         /* from the last sleep as a watcher: by its own I/O, before it would have looked */
     pica__random random;
     pthread_t thread;
     struct pica__block *blocks; /* small buffers at hand; owner only */
