@@ -48,6 +48,9 @@ class Admin(example.Case):
             self.assertIn(f"pica_workers {self.workers}\n", stats)
             self.assertRegex(stats, r"(?m)^pica_worker_steps_total\{worker=\"0\"\} \d+$")
             tasks = self.ask(sock, "tasks")
+            limit = time.monotonic() + example.LIMIT
+            while "\ntask 1 'main': running" in tasks and time.monotonic() < limit:  # it listens, and waits next
+                tasks = self.ask(sock, "tasks")
             self.assertRegex(tasks, r"(?m)^task 1 'main': waiting: event$")
             self.assertTrue(re.search(r"end: 2 tasks\n$", tasks), tasks)
             self.assertEqual(self.ask(sock, "nothing"), "error: Invalid argument\n")
