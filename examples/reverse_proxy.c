@@ -29,7 +29,9 @@ struct exchange {
     struct head request, answer;
     struct backend backend;
     struct way up, down;
-    int fault;  /* of the client; written by feed, read when that has ended */
+    int fault;  /* of the client; written by feed, read when that has ended, as the next */
+    bool late;  /* the backend did not take the body in time */
+    atomic_bool fed; /* the body has gone up, or does not go on */
     bool begun; /* something of an answer came */
     bool told;  /* the client got something of it */
     bool last;  /* the client's connection ends with it */
@@ -51,14 +53,18 @@ static int feed(void *arg) {
         rc = x->request.chunked ? body_copy_chunked(&x->up)
                                 : body_copy(&x->up, head_length(&x->request), true);
         rc = pica_timeout_exit(&x->up.timer, rc);
+        rc = rc == -EMSGSIZE ? -EPROTO : rc; /* the line of a chunk */
     }
+    bool late = rc == PICA_ETIMEDOUT && x->up.failed;
+    x->fed = true;
     while (rc >= 0) {
         had = (ssize_t)pica_reader_buffered(x->up.from); /* requests sent ahead may wait there */
         n = pica_reader_more(x->up.from, &data);
         rc = n == had ? PICA_EINCOMPLETE : n < 0 ? (int)n : 0;
     }
-    if (rc != PICA_ECANCELED && rc != -EMSGSIZE && !x->up.failed) {
-        x->fault = rc;
+    if (late || (rc != PICA_ECANCELED && rc != -EMSGSIZE && !x->up.failed)) {
+        x->fault = late ? 0 : rc;
+        x->late = late;
         pica_writer_abort(x->backend.writer); /* ends the other task's wait for an answer */
     }
     return 0;
@@ -71,15 +77,15 @@ static int respond(struct exchange *x) {
     size_t size = 0;
     ssize_t n = 0;
     do {
-        unsigned seen;
-        do { /* while the body still goes up, no answer is missed */
-            seen = x->up.moved;
+        bool fed;
+        do { /* the backend's time begins when it has the body; until then it is the client's, which feed measures */
+            fed = x->fed;
             n = pica_timeout_enter(&x->down.timer, limit);
             if (n >= 0) {
                 n = pica_reader_readuntil(x->down.from, "\r\n\r\n", 4, &data, &size);
                 n = pica_timeout_exit(&x->down.timer, (int)n);
             }
-        } while (n == PICA_ETIMEDOUT && x->up.moved != seen);
+        } while (n == PICA_ETIMEDOUT && !fed);
         x->begun = x->begun || n > 0 || size > 0 || pica_reader_buffered(x->down.from) > 0;
         if (n < 0 || !head_parse(a, data, (size_t)n, false) || a->status == 101 ||
             (a->chunked && x->request.old)) {
@@ -124,6 +130,7 @@ static int attempt(struct exchange *x, bool fresh) {
     x->up.to = x->backend.writer;
     x->down.from = x->backend.reader;
     x->up.failed = false;
+    x->fed = false;
     x->up.sent = !r->chunked && r->length <= 0;
     rc = pica_writer_write(x->up.to, r->text, r->size);
     rc = rc < 0 ? rc : pica_create_task(&feeder, feed, x);
@@ -160,7 +167,7 @@ static int exchange(struct exchange *x, const char *data, size_t size) {
     }
     return refuse(x->down.to, x->fault == -EPROTO           ? "400 Bad Request"
                               : x->fault == PICA_ETIMEDOUT ? "408 Request Timeout"
-                              : rc == PICA_ETIMEDOUT       ? "504 Gateway Timeout"
+                              : rc == PICA_ETIMEDOUT || x->late ? "504 Gateway Timeout"
                                                            : "502 Bad Gateway");
 }
 

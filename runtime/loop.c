@@ -93,6 +93,7 @@ int pica__loop_init(pica_loop *loop, pica_runtime *rt, unsigned index) {
     pica__lock_init(&loop->timers.lock);
     pica__heap_init(&loop->timers.heap);
     atomic_init(&loop->timers.earliest, INT64_MAX);
+    atomic_init(&loop->timers.resting, 0);
     pica__pauses_init(&loop->pauses);
     pica__lock_init(&loop->registry.lock);
     pica__list_init(&loop->registry.tasks);
@@ -166,6 +167,7 @@ void pica__timers_changed(pica_loop *loop) {
 
 int pica__timer_push_locked(pica_loop *loop, pica__timer *timer, int64_t when, bool *earliest) {
     timer->node.when = when;
+    timer->due = when;
     timer->loop = loop;
     int rc = pica__heap_push(&loop->timers.heap, &timer->node);
     pica__timers_changed(loop);
@@ -194,6 +196,21 @@ PICA__HOT int pica__timer_arm(pica_loop *loop, pica__timer *timer, int64_t when)
     return rc;
 }
 
+/* With the loop's timers.lock held. */
+static void resting_add(pica_loop *loop, size_t n) {
+    size_t resting = atomic_load_explicit(&loop->timers.resting, memory_order_relaxed);
+    atomic_store_explicit(&loop->timers.resting, resting + n, memory_order_relaxed);
+}
+
+/* With the loop's timers.lock held: out of the heap it is in. */
+static void take_out(pica_loop *loop, pica__timer *timer) {
+    if (timer->due == PICA__RESTS) {
+        resting_add(loop, SIZE_MAX);
+    }
+    pica__heap_remove(&loop->timers.heap, &timer->node);
+    pica__timers_changed(loop);
+}
+
 bool pica__timer_cancel(pica__timer *timer) {
     pica_loop *loop = timer->loop;
     if (loop == NULL) {
@@ -202,27 +219,90 @@ bool pica__timer_cancel(pica__timer *timer) {
     pica__lock(&loop->timers.lock);
     bool in = pica__heap_node_in(&timer->node);
     if (in) {
-        pica__heap_remove(&loop->timers.heap, &timer->node);
-        pica__timers_changed(loop);
+        take_out(loop, timer);
     }
     pica__unlock(&loop->timers.lock);
     return in;
+}
+
+PICA__HOT int pica__timer_move(pica_loop *loop, pica__timer *timer, int64_t when) {
+    if (PICA__UNLIKELY(timer->loop != loop)) {
+        (void)pica__timer_cancel(timer); /* of a loop where the task was before */
+    }
+    int rc = 0;
+    pica__lock(&loop->timers.lock);
+    bool in = pica__heap_node_in(&timer->node);
+    if (PICA__LIKELY(in && timer->node.when <= when)) {
+        if (timer->due == PICA__RESTS) {
+            resting_add(loop, SIZE_MAX);
+        }
+        timer->due = when;
+    } else {
+        bool earliest; /* no matter: the loop is our own, and looks before it sleeps */
+        if (in) {
+            take_out(loop, timer);
+        }
+        rc = pica__timer_push_locked(loop, timer, when, &earliest);
+    }
+    pica__unlock(&loop->timers.lock);
+    return rc;
+}
+
+PICA__HOT bool pica__timer_rest(pica__timer *timer) {
+    pica_loop *loop = timer->loop;
+    pica__lock(&loop->timers.lock);
+    bool in = pica__heap_node_in(&timer->node);
+    if (in) {
+        timer->due = PICA__RESTS;
+        resting_add(loop, 1);
+    }
+    pica__unlock(&loop->timers.lock);
+    return in;
+}
+
+void pica__loop_drop_resting(pica_loop *loop) {
+    pica__lock(&loop->timers.lock);
+    for (;;) {
+        pica__heap_node *first = pica__heap_min(&loop->timers.heap);
+        pica__timer *timer = first == NULL ? NULL : PICA__CONTAINER_OF(first, pica__timer, node);
+        if (timer == NULL || timer->due != PICA__RESTS) {
+            break;
+        }
+        take_out(loop, timer);
+    }
+    pica__unlock(&loop->timers.lock);
+}
+
+/* With the loop's timers.lock held. The earliest timer that is to fire now, taken out; NULL: none. Those that were
+ * moved meanwhile get their place. */
+static pica__timer *pop_due(pica_loop *loop, int64_t now) {
+    pica__heap_node *first;
+    while ((first = pica__heap_min(&loop->timers.heap)) != NULL && first->when <= now) {
+        pica__timer *timer = PICA__CONTAINER_OF(first, pica__timer, node);
+        take_out(loop, timer);
+        if (timer->due == PICA__RESTS) {
+            continue;
+        }
+        if (timer->due <= now) {
+            return timer;
+        }
+        bool earliest;
+        int rc = pica__timer_push_locked(loop, timer, timer->due, &earliest);
+        PICA__CHECK(rc == 0); /* one place is free */
+    }
+    return NULL;
 }
 
 PICA__HOT unsigned pica__loop_fire_timers(pica_loop *loop, int64_t now) {
     unsigned fired = loop->pauses.earliest <= now ? pica__pauses_fire(&loop->pauses, now) : 0;
     for (;;) {
         pica__lock(&loop->timers.lock);
-        pica__heap_node *first = pica__heap_min(&loop->timers.heap);
-        if (first == NULL || first->when > now) {
-            pica__unlock(&loop->timers.lock);
+        pica__timer *timer = pop_due(loop, now);
+        void (*fire)(pica__timer *) = timer == NULL ? NULL : timer->fire;
+        pica__unlock(&loop->timers.lock);
+        if (fire == NULL) {
             return fired;
         }
-        (void)pica__heap_pop(&loop->timers.heap);
-        pica__timers_changed(loop);
-        pica__timer *timer = PICA__CONTAINER_OF(first, pica__timer, node);
-        void (*fire)(pica__timer *) = timer->fire;
-        pica__unlock(&loop->timers.lock);
         fire(timer);
         fired++;
     }

@@ -36,9 +36,16 @@ typedef struct pica__call {
 } pica__call;
 
 /* A timer. Lies in what it is about; after pica__timer_cancel returned true it is out and may go. If
- * that returned false, fire runs or has run. */
+ * that returned false, fire runs or has run.
+ *
+ * One that is set again and again, always to later (the limit of each read of a connection), need not go through
+ * the heap each time, where it would touch its neighbours' memory: pica__timer_move leaves it in its place and notes
+ * when it is due, pica__timer_rest that it is not, and the loop looks at that when the time of its place has come.
+ * So node.when <= due while it is in a heap, unless it rests. */
+#define PICA__RESTS INT64_MIN
 typedef struct pica__timer {
     pica__heap_node node;
+    int64_t due;                           /* or PICA__RESTS; under the lock of the loop's timers */
     pica_loop *loop;                       /* whose heap it is in */
     void (*fire)(struct pica__timer *timer); /* on the loop's worker, without locks */
 } pica__timer;
@@ -79,6 +86,9 @@ struct pica_loop {
          * by the owner without it. Whoever moves it forward from another thread wakes the owner
          * afterwards, and the fences of that (idle.h) make the owner see it before it sleeps. */
         _Atomic int64_t earliest;
+        /* Timers in the heap that rest. Written under the lock (relaxed), read by the owner without it before it
+         * sleeps: if it misses one that came to rest just now on another worker, it wakes once for nothing. */
+        _Atomic size_t resting;
     } timers;
     pica__pauses pauses;     /* owner only */
     struct {
@@ -141,10 +151,19 @@ static inline void pica__call_soon(pica_loop *loop, pica__call *call) {
 
 /* Owner: moves the inbox into the FIFO. */
 void pica__loop_drain_inbox(pica_loop *loop);
-/* Owner: the earliest deadline, of timers or pauses; INT64_MAX if there is none. */
+/* Owner: the earliest time to look at timers or pauses; INT64_MAX if there is none. */
 static inline int64_t pica__loop_deadline(pica_loop *loop) {
     int64_t timer = atomic_load_explicit(&loop->timers.earliest, memory_order_relaxed);
     return timer < loop->pauses.earliest ? timer : loop->pauses.earliest;
+}
+/* Owner: takes timers that rest out, so that the next sleep does not end for one of them. */
+void pica__loop_drop_resting(pica_loop *loop);
+/* The same as pica__loop_deadline, before a sleep. */
+static inline int64_t pica__loop_deadline_to_sleep(pica_loop *loop) {
+    if (PICA__UNLIKELY(atomic_load_explicit(&loop->timers.resting, memory_order_relaxed) != 0)) {
+        pica__loop_drop_resting(loop);
+    }
+    return pica__loop_deadline(loop);
 }
 /* With timers.lock held, after the heap has changed. */
 void pica__timers_changed(pica_loop *loop);
@@ -160,6 +179,11 @@ int pica__timer_push_locked(pica_loop *loop, pica__timer *timer, int64_t when, b
 void pica__timer_wake(pica_loop *loop);
 /* True if it was taken out. Any thread. */
 bool pica__timer_cancel(pica__timer *timer);
+/* Sets a timer that is out, or in any loop's heap, to `when`, on the worker's own loop. -ENOMEM: it is out. */
+int pica__timer_move(pica_loop *loop, pica__timer *timer, int64_t when);
+/* True if it will not fire any more until it is moved; its memory must stay until it was cancelled. False: fire runs
+ * or has run. Any thread. */
+bool pica__timer_rest(pica__timer *timer);
 void pica__timer_init(pica__timer *timer, void (*fire)(pica__timer *timer));
 
 /* The next whole number at or above x. Not the C library's ceil, which some compilers call, and which lies in

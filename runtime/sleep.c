@@ -2,6 +2,7 @@
 #include <math.h>
 #include <pica/timeout.h>
 
+#include "runtime/base/alloc.h"
 #include "runtime/base/check.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/compiler.h"
@@ -126,12 +127,17 @@ int pica_sleep(double seconds) {
  * State: ACTIVE -> EXPIRING -> EXPIRED by the loop that fires the timer, before and after it cancels
  * the task; or ACTIVE -> FINISHED by an exit that took the timer out. An exit that comes between the
  * two waits for EXPIRED, which is as long as one cancel takes: so after exit no cancel of this scope
- * can arrive, and the timer, which lies in the caller's frame, is out. */
+ * can arrive, and the timer, if it lies in the caller's frame, is out.
+ *
+ * Most tasks open one scope after the other, none inside of another, and most end long before their time. So
+ * a task has one timer that stays in the heap from scope to scope, its alarm: to enter and to exit touches the alarm
+ * and nothing of its neighbours. A scope inside of one, or without memory for an alarm, has a timer of its own. */
 
 enum { ACTIVE, EXPIRING, EXPIRED, FINISHED };
 
 struct timeout {
-    pica__timer timer;
+    pica__timer own;
+    pica__timer *armed;    /* own, or the alarm's; NULL: none */
     pica_task *task;
     int entry_count;       /* cancel requests when the scope was entered */
     bool entry_pending;    /* one of them was not delivered yet */
@@ -140,15 +146,51 @@ struct timeout {
 };
 _Static_assert(sizeof(struct timeout) <= sizeof(pica_timeout), "pica_timeout is too small");
 
+struct pica__alarm {
+    pica__timer timer;
+    struct timeout *scope; /* that uses it; NULL: none. Written by the task while the timer is out or rests */
+};
+
 static struct timeout *timeout_of(pica_timeout *timeout) {
     return (struct timeout *)(void *)timeout;
 }
 
-static void timeout_due(pica__timer *timer) {
-    struct timeout *t = PICA__CONTAINER_OF(timer, struct timeout, timer);
+static void expire(struct timeout *t) {
     atomic_store_explicit(&t->state, EXPIRING, memory_order_release);
     (void)pica__cancel(t->task);
     atomic_store_explicit(&t->state, EXPIRED, memory_order_release);
+}
+
+static void own_due(pica__timer *timer) {
+    expire(PICA__CONTAINER_OF(timer, struct timeout, own));
+}
+
+static void alarm_due(pica__timer *timer) {
+    expire(PICA__CONTAINER_OF(timer, struct pica__alarm, timer)->scope);
+}
+
+/* The task's alarm, made if it has none yet; NULL without memory. */
+static PICA__NOINLINE struct pica__alarm *alarm_make(pica_task *task) {
+    struct pica__alarm *alarm = pica__alloc(sizeof *alarm);
+    if (alarm != NULL) {
+        pica__timer_init(&alarm->timer, alarm_due);
+        alarm->scope = NULL;
+        task->alarm = alarm;
+    }
+    return alarm;
+}
+
+void pica__alarm_end(struct pica__alarm *alarm) {
+    (void)pica__timer_cancel(&alarm->timer);
+    pica__free(alarm, sizeof *alarm);
+}
+
+/* Its timer is out, or rests. */
+static void timeout_unarm(struct timeout *t) {
+    if (t->armed != &t->own) {
+        t->task->alarm->scope = NULL;
+    }
+    t->armed = NULL;
 }
 
 static int timeout_arm(struct timeout *t, double limit) {
@@ -158,7 +200,22 @@ static int timeout_arm(struct timeout *t, double limit) {
         return 0;
     }
     int64_t when = pica__deadline(limit);
-    return when == INT64_MAX ? 0 : pica__timer_arm(nearest_loop(), &t->timer, when);
+    if (when == INT64_MAX) {
+        return 0;
+    }
+    struct pica__alarm *alarm = t->task->alarm != NULL ? t->task->alarm : alarm_make(t->task);
+    if (alarm != NULL && alarm->scope == NULL) {
+        alarm->scope = t;
+        t->armed = &alarm->timer;
+    } else {
+        pica__timer_init(&t->own, own_due);
+        t->armed = &t->own;
+    }
+    int rc = pica__timer_move(nearest_loop(), t->armed, when);
+    if (PICA__UNLIKELY(rc < 0)) {
+        timeout_unarm(t);
+    }
+    return rc;
 }
 
 PICA__HOT int pica_timeout_enter(pica_timeout *timeout, double limit) {
@@ -171,7 +228,7 @@ PICA__HOT int pica_timeout_enter(pica_timeout *timeout, double limit) {
         return -EINVAL;
     }
     uint32_t word = atomic_load_explicit(&task->word, memory_order_relaxed);
-    pica__timer_init(&t->timer, timeout_due);
+    t->armed = NULL;
     t->task = task;
     t->entry_count = (int)(word / PICA__TASK_COUNT);
     t->entry_pending = pica__cancel_pending(word);
@@ -181,18 +238,20 @@ PICA__HOT int pica_timeout_enter(pica_timeout *timeout, double limit) {
 
 /* True if the scope did not expire: its timer is out. Otherwise the cancel has been made. */
 static bool timeout_disarm(struct timeout *t) {
-    if (atomic_load_explicit(&t->state, memory_order_acquire) == EXPIRED) {
-        return false;
+    pica__timer *armed = t->armed;
+    if (PICA__UNLIKELY(armed == NULL)) {
+        return atomic_load_explicit(&t->state, memory_order_relaxed) != EXPIRED; /* of a limit that was over already */
     }
-    if (t->timer.loop == NULL || pica__timer_cancel(&t->timer)) {
-        return true;
+    bool active = armed == &t->own ? pica__timer_cancel(armed) : pica__timer_rest(armed);
+    if (PICA__UNLIKELY(!active)) {
+        /* Taken out by the loop, which has cancelled us, or is about to do so. */
+        pica__backoff backoff = {0};
+        while (atomic_load_explicit(&t->state, memory_order_acquire) != EXPIRED) {
+            pica__relax(&backoff);
+        }
     }
-    /* Taken out by the loop, which is about to cancel us, or doing so. */
-    pica__backoff backoff = {0};
-    while (atomic_load_explicit(&t->state, memory_order_acquire) != EXPIRED) {
-        pica__relax(&backoff);
-    }
-    return false;
+    timeout_unarm(t);
+    return active;
 }
 
 PICA__HOT int pica_timeout_exit(pica_timeout *timeout, int rc) {
@@ -224,7 +283,6 @@ int pica_timeout_reschedule(pica_timeout *timeout, double limit) {
     if (!timeout_disarm(t)) {
         return PICA_EINVALSTATE;
     }
-    pica__timer_init(&t->timer, timeout_due);
     return timeout_arm(t, limit);
 }
 

@@ -101,6 +101,7 @@ static pica_task *task_alloc(pica_loop *loop, pica_fn fn, void *arg, bool keep) 
     task->wait = NULL;
     task->fiber = NULL;
     task->ahead = NULL;
+    task->alarm = NULL;
     task->start.kind = PICA__WORK_START;
     task->ready.kind = PICA__WORK_RESUME;
     task->name = NULL;
@@ -263,6 +264,10 @@ static void task_finish(pica_task *task, int code) {
     }
     if (task->arg_destroy != NULL) {
         task->arg_destroy(task->arg);
+    }
+    if (PICA__UNLIKELY(task->alarm != NULL)) {
+        pica__alarm_end(task->alarm);
+        task->alarm = NULL;
     }
     task_unregister(task);
     uint32_t flags = code == PICA_ECANCELED ? PICA__FUTURE_CANCELLED : 0;

@@ -20,6 +20,7 @@
 #include "runtime/wait.h"
 
 struct pica__fiber;
+struct pica__alarm;
 
 /* An entry of a loop's FIFO, an inbox or the shared queue. run is called on the loop's stack. */
 typedef struct pica__work {
@@ -60,6 +61,7 @@ struct pica_task {
      * the task before it waits, and taken out by the worker: see pica__suspend_ahead. */
     pica__ahead_fn ahead;
     void *ahead_arg;
+    struct pica__alarm *alarm; /* of its time-out scopes; made with the first. Owner only */
     pica__work ready;         /* linked while in an intrusive queue to be resumed */
     pica_fn fn;
     void *arg;
@@ -81,11 +83,11 @@ struct pica_task {
 };
 
 /* Rounded up to whole lines, so that allocators with classes of sizes begin it on one: what a resumption
- * needs (word to ahead_arg) then lies in one. */
+ * needs (word to alarm) then lies in one. */
 #define PICA__TASK_SIZE ((sizeof(struct pica_task) + PICA__CACHELINE - 1) / PICA__CACHELINE * PICA__CACHELINE)
 
 _Static_assert(offsetof(struct pica_task, word) / PICA__CACHELINE ==
-                   (offsetof(struct pica_task, ahead_arg) + sizeof(void *) - 1) / PICA__CACHELINE,
+                   (offsetof(struct pica_task, alarm) + sizeof(void *) - 1) / PICA__CACHELINE,
                "a resumption needs one line");
 
 /* Asks for the line that a resumption needs. */
@@ -118,6 +120,9 @@ static inline void pica__task_serial_end(pica_task *task) {
     (void)task;
 }
 #endif
+
+/* The end of task: its alarm goes (sleep.c). */
+void pica__alarm_end(struct pica__alarm *alarm);
 
 /* Drops a reference; the last one frees. Unlike pica_task_unref it may run anywhere. */
 void pica__task_unref(pica_task *task);

@@ -425,18 +425,17 @@ static PICA__NOINLINE void look_after_others(pica__worker *worker) {
     }
 }
 
-/* Until when one with a duty sleeps. A timer that comes before the kernel's own tick costs two programmings of the
- * clock for each sleep, on virtual machines several microseconds. So a watcher that comes back early all the time
- * anyway, and looks then, sleeps with a bound behind the tick; once that has passed it is precise again. */
+/* Until when one with a duty sleeps. A bound that comes while others keep the watcher awake is a wake for nothing. So
+ * one that comes back early all the time anyway, and looks then, has a longer one; once that has passed it is
+ * precise again. */
 static PICA__NOINLINE int64_t duty_bound(pica__worker *worker, enum duty duty) {
     worker->watch_start = pica__now();
     return worker->watch_start + (duty == GUARD ? GUARD_NS : worker->woken_early ? WATCH_AWAKE_NS : WATCH_NS);
 }
 
 /* Whether a watcher that is back looks after the others. One that is kept busy by its own I/O looks, too. */
-static bool look_is_due(pica_runtime *rt, int64_t now, int delivered) {
-    bool due = delivered == 0 ||
-               now - atomic_load_explicit(&rt->idle.looked, memory_order_relaxed) >= WATCH_NS;
+static bool look_is_due(pica_runtime *rt, int64_t now, bool early) {
+    bool due = !early || now - atomic_load_explicit(&rt->idle.looked, memory_order_relaxed) >= WATCH_NS;
     if (due) {
         atomic_store_explicit(&rt->idle.looked, now, memory_order_relaxed);
     }
@@ -444,15 +443,15 @@ static bool look_is_due(pica_runtime *rt, int64_t now, int delivered) {
 }
 
 /* Among others, off the list of sleepers by now: others are woken. busy: there is something to run here. */
-static PICA__NOINLINE void after_sleep(pica__worker *worker, enum duty duty, int delivered, bool busy) {
+static PICA__NOINLINE void after_sleep(pica__worker *worker, enum duty duty, bool busy) {
     end_duty(worker, duty);
     if (busy) {
         call_watcher(worker);
     }
     if (duty == WATCH) {
         int64_t now = pica__now();
-        worker->woken_early = delivered > 0 && now - worker->watch_start < WATCH_NS;
-        if (look_is_due(worker->rt, now, delivered)) {
+        worker->woken_early = now - worker->watch_start < WATCH_NS;
+        if (look_is_due(worker->rt, now, worker->woken_early)) {
             look_after_others(worker);
         }
     }
@@ -479,7 +478,7 @@ static void park(pica__worker *worker) {
         return;
     }
     enum duty duty = worker->alone ? NO_DUTY : begin_duty(worker);
-    int64_t timer = pica__loop_deadline(worker->loop);
+    int64_t timer = pica__loop_deadline_to_sleep(worker->loop);
     int64_t deadline = timer;
     if (worker->hosted && PICA__UNLIKELY(worker->host.deadline < deadline)) {
         deadline = worker->host.deadline;
@@ -495,7 +494,7 @@ static void park(pica__worker *worker) {
     pica__count(&worker->stats.parks, 1);
     int delivered = pica__engine_wait(worker->loop->engine, deadline);
     if (PICA__UNLIKELY(doze)) {
-        if (suspect && delivered == 0) {
+        if (suspect && delivered == 0 && pica__now() >= deadline) {
             pica__deadlock_check(worker);
         }
         pica__starved_undoze(worker);
@@ -508,7 +507,7 @@ static void park(pica__worker *worker) {
         worker->searching = true;
     }
     if (!worker->alone) {
-        after_sleep(worker, duty, delivered, delivered > 0 || (deadline == timer && timer != INT64_MAX));
+        after_sleep(worker, duty, delivered > 0 || (deadline == timer && timer != INT64_MAX));
     }
 }
 

@@ -20,9 +20,9 @@ struct way {
     pica_writer *to;
     pica_timeout timer; /* entered by the task, with this limit */
     double limit;
-    bool corked, failed; /* failed: to write, rather than to read */
-    atomic_bool sent;    /* set before the last piece is written, so that no answer comes before it */
-    atomic_uint moved;   /* pieces */
+    bool corked;
+    bool failed;      /* to write, rather than to read */
+    atomic_bool sent; /* set before the last piece is written, so that no answer comes before it */
 };
 
 /* Sends now what was put, and waits for room; what moves next has the whole limit again. */
@@ -30,8 +30,7 @@ static int body_flush(struct way *w) {
     int rc = w->corked ? pica_writer_uncork(w->to) : 0;
     w->corked = false;
     rc = rc < 0 ? rc : pica_writer_drain(w->to);
-    w->failed = w->failed || (rc < 0 && rc != PICA_ECANCELED);
-    atomic_fetch_add(&w->moved, 1);
+    w->failed = w->failed || rc < 0;
     (void)pica_timeout_reschedule(&w->timer, w->limit); /* fails if it has cancelled us already */
     return rc;
 }

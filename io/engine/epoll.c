@@ -30,6 +30,7 @@
 #include <sys/eventfd.h>
 
 #include "io/engine/engine.h"
+#include "io/engine/epoll_clock.h"
 #include "io/engine/epoll_table.h"
 #include "runtime/base/alloc.h"
 #include "runtime/base/check.h"
@@ -50,12 +51,15 @@ enum {
 #define PACE_MIN_NS INT64_C(1000000)
 #define PACE_MAX_NS INT64_C(32000000)
 
+/* Of events that are no operation's: above all generations. */
 #define WAKE_DATA UINT64_MAX
+#define CLOCK_DATA (UINT64_MAX - 1)
 
 typedef struct epoll {
     pica__engine engine;
     pica__epoll_table table;
     int wake_fd;
+    pica__epoll_clock clock;
     bool milliseconds; /* the kernel has no finer waits */
     bool woken;        /* the eventfd was written, and nobody has asked for it: see pica__epoll_woken */
     pica__link tries;
@@ -260,7 +264,11 @@ static PICA__NOINLINE int chain_event(epoll *e, size_t fd, uint32_t events) {
 
 static inline int event_deliver(epoll *e, const struct epoll_event *event) {
     uint64_t data = event->data.u64;
-    if (PICA__UNLIKELY(data == WAKE_DATA)) {
+    if (PICA__UNLIKELY(data >= CLOCK_DATA)) {
+        if (data == CLOCK_DATA) {
+            pica__epoll_clock_rang(&e->clock);
+            return 0;
+        }
         e->woken = true;
         return 1;
     }
@@ -313,12 +321,7 @@ static inline int deliver_batch(epoll *e, int delivered) {
     return delivered;
 }
 
-/* Fills the empty batch, waiting until deadline. */
-static PICA__NOINLINE int batch_wait(epoll *e, int64_t deadline) {
-    int64_t left = deadline - pica__now();
-    if (left <= 0) {
-        return pica__sys_epoll_wait(e->table.fd, e->events, BATCH, 0);
-    }
+static int wait_limited(epoll *e, int64_t left) {
     if (!e->milliseconds) {
         int rc = pica__sys_epoll_wait_ns(e->table.fd, e->events, BATCH, left);
         e->milliseconds = rc == -ENOSYS || rc == -EPERM; /* EPERM: a filter that does not know it */
@@ -330,10 +333,25 @@ static PICA__NOINLINE int batch_wait(epoll *e, int64_t deadline) {
     return pica__sys_epoll_wait(e->table.fd, e->events, BATCH, rounded < INT32_MAX ? (int)rounded : INT32_MAX);
 }
 
+/* Fills the empty batch, waiting until deadline, which the clock does not hold. */
+static PICA__NOINLINE int batch_wait(epoll *e, int64_t deadline) {
+    int64_t left = deadline - pica__now();
+    if (left <= 0 || pica__epoll_clock_set(&e->clock, deadline)) {
+        return pica__sys_epoll_wait(e->table.fd, e->events, BATCH, left <= 0 ? 0 : -1);
+    }
+    int rc = wait_limited(e, left);
+    pica__epoll_clock_waited(&e->clock, rc == 0);
+    return rc;
+}
+
 static inline void batch_fill(epoll *e, int64_t deadline) {
-    int rc = PICA__LIKELY(deadline == 0 || deadline == INT64_MAX)
-                 ? pica__sys_epoll_wait(e->table.fd, e->events, BATCH, deadline == 0 ? 0 : -1)
-                 : batch_wait(e, deadline);
+    int rc;
+    if (PICA__LIKELY(deadline == 0 || pica__epoll_clock_holds(&e->clock, deadline))) {
+        rc = pica__sys_epoll_wait(e->table.fd, e->events, BATCH, deadline == 0 ? 0 : -1);
+        e->clock.early += deadline != 0;
+    } else {
+        rc = batch_wait(e, deadline);
+    }
     if (PICA__UNLIKELY(rc < 0)) {
         PICA__CHECK(rc == -EINTR);
         rc = 0;
@@ -453,6 +471,7 @@ static void epoll_destroy(pica__engine *engine) {
     if (e->wake_fd >= 0) {
         (void)pica__sys_close(e->wake_fd);
     }
+    pica__epoll_clock_close(&e->clock);
     if (e->table.fd >= 0) {
         (void)pica__sys_close(e->table.fd);
     }
@@ -480,7 +499,8 @@ static int epoll_open(epoll *e) {
     if (e->wake_fd < 0) {
         return e->wake_fd;
     }
-    return pica__sys_epoll_ctl(e->table.fd, EPOLL_CTL_ADD, e->wake_fd, (uint32_t)(EPOLLIN | EPOLLET), WAKE_DATA);
+    int rc = pica__sys_epoll_ctl(e->table.fd, EPOLL_CTL_ADD, e->wake_fd, (uint32_t)(EPOLLIN | EPOLLET), WAKE_DATA);
+    return rc < 0 ? rc : pica__epoll_clock_open(&e->clock, e->table.fd, CLOCK_DATA);
 }
 
 int pica__epoll_create(pica__engine **out, const pica__config *config) {
@@ -491,6 +511,7 @@ int pica__epoll_create(pica__engine **out, const pica__config *config) {
     e->engine.ops = &epoll_ops;
     e->table.fd = -1;
     e->wake_fd = -1;
+    e->clock.fd = -1;
     /* valgrind (3.19) knows the finer wait as little as an old kernel, and complains. */
     e->milliseconds = (config->without & PICA__WITHOUT_EPOLL_PWAIT2) != 0 || pica__stack_tools_valgrind();
     pica__list_init(&e->tries);

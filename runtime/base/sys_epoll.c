@@ -1,5 +1,5 @@
 /*
- * The system calls of epoll that return -errno. See sys_epoll.h.
+ * The system calls of epoll and of its clock that return -errno. See sys_epoll.h.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 static int result(int r) {
@@ -22,6 +23,15 @@ PICA__NOINLINE int pica__sys_epoll_ctl(int epoll, int operation, int fd, uint32_
                                        uint64_t data) {
     struct epoll_event event = {.events = events, .data.u64 = data};
     return result(epoll_ctl(epoll, operation, fd, &event));
+}
+
+PICA__NOINLINE int pica__sys_timerfd_create(void) {
+    return result(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+}
+
+PICA__NOINLINE int pica__sys_timerfd_set(int fd, int64_t when) {
+    struct itimerspec time = {.it_value = {when / 1000000000, when % 1000000000}};
+    return result(timerfd_settime(fd, TFD_TIMER_ABSTIME, &time, NULL));
 }
 
 #if PICA__TSAN || PICA__ASAN || PICA__MODEL

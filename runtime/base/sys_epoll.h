@@ -1,5 +1,5 @@
 /*
- * The system calls of epoll, as in sys.h: 0 or more, or -errno. The waits are inline where sys_message.h's calls
+ * The system calls of epoll and of its clock, as in sys.h: 0 or more, or -errno. The waits are inline where sys_message.h's calls
  * are, for the reasons given there.
  */
 #ifndef PICA__RUNTIME_BASE_SYS_EPOLL_H
@@ -15,6 +15,9 @@
 
 int pica__sys_epoll_create(void);
 int pica__sys_epoll_ctl(int epoll, int operation, int fd, uint32_t events, uint64_t data);
+int pica__sys_timerfd_create(void);
+/* when: nanoseconds of pica__now; 0: never. */
+int pica__sys_timerfd_set(int fd, int64_t when);
 /* Waits for at most `left` nanoseconds, -ENOSYS before Linux 5.11; for milliseconds, 0 or more, or without limit
  * (-1). */
 #if PICA__TSAN || PICA__ASAN || PICA__MODEL

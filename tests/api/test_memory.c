@@ -297,10 +297,12 @@ PT_TEST(no_memory) {
 /* Waiting for many needs memory too, and takes nothing when there is none. */
 static int no_memory_to_wait(void *arg) {
     pica_future *f[40];
+    pica_timeout t;
     (void)arg;
     for (int i = 0; i < 40; i++) {
         f[i] = new_future();
     }
+    PT_EQ(pica_timeout_exit(&t, pica_timeout_enter(&t, 1e3)), 0); /* makes the alarm */
     long before = atomic_load(&blocks);
     fail_in = 1;
     PT_EQ(pica_gather(40, f, 0), -ENOMEM);
@@ -330,7 +332,13 @@ static int no_memory_for_timers(void *arg) {
     enum { TIMERS = 3000 };
     static pica_handle *handle[TIMERS];
     int refused = 0;
+    pica_timeout outer;
     (void)arg;
+    fail_in = 1; /* there is no alarm then: the scope has a timer of its own */
+    PT_EQ(pica_timeout_enter(&outer, 1e3), 0);
+    fail_in = 0;
+    PT_EQ(pica_timeout_exit(&outer, 5), 5);
+    PT_EQ(pica_timeout_enter(&outer, 1e3), 0); /* has the alarm, so that those inside need places */
     for (int i = 0; i < TIMERS; i++) {
         fail_in = 2; /* the handle is had, the heap cannot grow */
         int rc = pica_call_later(1e3, nothing, NULL, &handle[i]);
@@ -351,6 +359,7 @@ static int no_memory_for_timers(void *arg) {
         PT_EQ(pica_handle_cancel(handle[i]), 1);
         pica_handle_unref(handle[i]);
     }
+    PT_EQ(pica_timeout_exit(&outer, 6), 6);
     return 0;
 }
 

@@ -183,6 +183,58 @@ TASK_TEST(reschedule) {
 
 /* --- scopes in scopes --- */
 
+/* Expires after `limit`, neither earlier nor much later. */
+static void expires_in_time(double limit) {
+    pica_timeout t;
+    double begin = pica_time();
+    PT_EQ(pica_timeout_enter(&t, limit), 0);
+    PT_EQ(pica_timeout_exit(&t, forever()), PICA_ETIMEDOUT);
+    PT_CHECK(pica_time() - begin >= limit);
+    PT_CHECK(pica_time() - begin < limit + 10);
+    nothing_pends(0);
+}
+
+/* What an earlier scope left behind neither ends a later one too early nor keeps it. */
+TASK_TEST(one_after_the_other) {
+    (void)arg;
+    static const double before[] = {0.02, 1e3, 0.02, 1e3, PICA_FOREVER};
+    for (int i = 0; i < 5; i++) {
+        pica_timeout t, inner;
+        PT_EQ(pica_timeout_enter(&t, before[i]), 0);
+        PT_EQ(pica_timeout_enter(&inner, before[4 - i]), 0);
+        PT_EQ(pica_timeout_exit(&inner, 1), 1);
+        PT_EQ(pica_timeout_exit(&t, 2), 2);
+        if (i % 2 == 0) {
+            (void)pica_yield(); /* with PICA_DEBUG=migrate, to another loop */
+        }
+        expires_in_time(0.05);
+        PT_EQ(pica_timeout_enter(&t, before[i]), 0);
+        PT_EQ(pica_timeout_reschedule(&t, 1e3), 0);
+        expires_in_time(0.03);
+        PT_EQ(pica_timeout_exit(&t, 3), 3);
+        nothing_pends(0);
+    }
+    return 0;
+}
+
+/* The end of a scope that was not reached wakes nobody: one sleep is one sleep. */
+TASK_TEST(nobody_wakes_for_a_scope_that_was_left) {
+    (void)arg;
+    struct pica_runtime_stats before = {.size = sizeof before}, after = {.size = sizeof after};
+    if (pica_runtime_workers(pica_current_runtime()) != 1) {
+        return 0; /* others sleep and wake, too */
+    }
+    pica_timeout t;
+    PT_EQ(pica_timeout_enter(&t, 0.05), 0);
+    PT_EQ(pica_timeout_exit(&t, 0), 0);
+    PT_EQ(pica_runtime_get_stats(pica_current_runtime(), &before), 0);
+    PT_EQ(before.timers, 0);
+    PT_EQ(pica_sleep(0.1), 0);
+    PT_EQ(pica_runtime_get_stats(pica_current_runtime(), &after), 0);
+    PT_EQ(after.parks - before.parks, 1);
+    return 0;
+}
+
 TASK_TEST(inner_expires) {
     (void)arg;
     pica_timeout outer, inner;

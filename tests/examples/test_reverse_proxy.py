@@ -6,6 +6,7 @@ import http.client
 import os
 import pathlib
 import random
+import select
 import shutil
 import socket
 import struct
@@ -410,6 +411,24 @@ class WithPlayed(ProxyCase):
             start = time.monotonic()
             self.assertEqual(self.exchange(proxy, GET), error("504 Gateway Timeout"))
             self.assertGreaterEqual(time.monotonic() - start, 0.5)
+
+    def test_body_not_taken(self):
+        """A backend that does not read is late, not the client."""
+        def play(_sock, _number):
+            end.wait(example.LIMIT)
+
+        end = threading.Event()
+        with Played(play) as backend, self.proxy(backend.port, "--timeout", "0.5") as proxy, \
+                proxy.connect() as sock:
+            request = post("/", bytes(64 * MIB))
+            sock.setblocking(False)
+            sent = 0
+            while select.select([sock], [sock], [])[0] == []:
+                sent += sock.send(request[sent:sent + MIB])
+            sock.setblocking(True)
+            self.assertLess(sent, len(request))
+            self.assertEqual(read_head(sock), error("504 Gateway Timeout"))
+            end.set()
 
     def test_client_goes_away(self):
         """With its end, or a reset, while the backend thinks or speaks: its request ends there, too."""

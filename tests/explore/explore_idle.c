@@ -48,7 +48,7 @@ static pica__timer timers[2];
 static unsigned firings;
 
 static void fired(pica__timer *timer) {
-    EX_CHECK(ex_time >= timer->node.when);
+    EX_CHECK(ex_time >= timer->due);
     firings++;
 }
 
@@ -93,6 +93,37 @@ static void finish_due(void) {
 
 static void finish_timer(void) {
     EX_CHECK(ex_deadline(0) == 1000);
+}
+
+/* Timers that stay in their place: one is moved, the other rests before its time, or fires. */
+static unsigned rested;
+
+static void rester(void *arg) {
+    (void)arg;
+    rested += pica__timer_rest(&timers[1]);
+}
+
+static void setup_moved(void) {
+    pica_runtime *rt = ex_workers(1);
+    loop = &rt->loop[0];
+    ex_name(&loop->timers.earliest, "earliest");
+    ex_name(&loop->timers.resting, "resting");
+    ex_name(&loop->timers.lock, "timers lock");
+    firings = 0;
+    rested = 0;
+    for (int i = 0; i < 2; i++) {
+        pica__timer_init(&timers[i], fired);
+        EX_CHECK(pica__timer_move(loop, &timers[i], 1000) == 0);
+    }
+    EX_CHECK(pica__timer_rest(&timers[0]));
+    EX_CHECK(pica__timer_move(loop, &timers[0], 3000) == 0);
+    ex_thread("rester", rester, NULL, false);
+}
+
+static void finish_moved(void) {
+    EX_CHECK(firings + rested == 2);
+    EX_CHECK(pica__heap_empty(&loop->timers.heap));
+    EX_CHECK(atomic_load(&loop->timers.resting) == 0);
 }
 
 /* --- two workers: work for anybody does not lie while one sleeps --- */
@@ -247,6 +278,8 @@ const struct ex_scenario ex_scenarios[] = {
      NULL, {EX_ALL, 0}, {3, 2}, {3, 2}, NULL},
     {"idle.due", "timers fire once and not early, or are cancelled", setup_due, finish_due, due_time, {2, 0},
      {1, 1}, {1, 1}, NULL},
+    {"idle.moved", "a timer that was moved fires at its new time, one that rests does not", setup_moved, finish_moved,
+     due_time, {2, 0}, {2, 1}, {2, 1}, NULL},
     {"idle.shared", "a task for any of two workers that go to sleep", setup_shared, ex_check_asleep, NULL,
      {2, 0}, {2, 1}, {2, 1}, NULL},
     {"idle.shared_two", "two tasks, the first needs both workers", setup_shared_two, ex_check_asleep, NULL,

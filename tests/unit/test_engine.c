@@ -479,6 +479,40 @@ PT_TEST(deadlines_in_milliseconds) {
     pica__engine_destroy(engine);
 }
 
+/* Waits that each end early, by a wake, until a time that moves on: an engine may then leave the kernel's timer alone. */
+static void wait_early(pica__engine *engine, int64_t length) {
+    for (int i = 0; i < 40; i++) {
+        pica__engine_wake(engine);
+        PT_EQ(pica__engine_wait(engine, pica__now() + length), 1);
+    }
+}
+
+static void *late_waker(void *arg) {
+    usleep(100000); /* that is what is measured */
+    pica__engine_wake(arg);
+    return NULL;
+}
+
+/* Whatever is left of those, a deadline holds, and a wait without one ends by a wake only. */
+CASE(a_deadline_holds_after_others_that_moved_on) {
+    static const int64_t ms = 1000000, lengths[] = {30, 10000, 60}, next[] = {60, 5, 10};
+    for (int i = 0; i < 3; i++) {
+        int returns = 0;
+        wait_early(engine, lengths[i] * ms);
+        int64_t deadline = pica__now() + next[i] * ms;
+        do {
+            PT_EQ(pica__engine_wait(engine, deadline), 0);
+        } while (pica__now() < deadline && ++returns < 10);
+        PT_CHECK(returns <= 1); /* for the time that moved on */
+        PT_CHECK(pica__now() >= deadline && pica__now() < deadline + 2000 * ms);
+    }
+    pthread_t thread;
+    wait_early(engine, 30 * ms);
+    PT_REQUIRE(pthread_create(&thread, NULL, late_waker, engine) == 0);
+    PT_EQ(pica__engine_wait(engine, INT64_MAX), 1);
+    pthread_join(thread, NULL);
+}
+
 /* What lay ready by the hundred comes in several waits, each descriptor once. */
 CASE(a_flood_comes_in_pieces) {
     enum { PIPES = 300 };
