@@ -28,10 +28,10 @@
  *
  * While some worker is awake, one sleeper watches: it sleeps with a bound instead of without (a longer one while its
  * own I/O wakes it more often than that), and then looks whether an awake worker is stuck, with tasks queued behind it,
- * or clients. It goes on with that for a while after the last step; later, who wakes and finds that nobody watches wakes a watcher, and a watcher that takes
- * work behind a stuck worker wakes another one, as it may get stuck itself. So a worker
- * that wakes alone and gets stuck at once is seen too, an idle process does not wake, and a steady
- * trickle of work pays for one more wake in each tenth of a second, not in each request.
+ * or clients. It goes on with that for a while after the last step; later, who wakes and finds that nobody watches
+ * wakes a watcher, and a watcher that takes work behind a stuck worker wakes another one, as it may get stuck itself. So
+ * a worker that wakes alone and gets stuck at once is seen too, an idle process does not wake, and a steady trickle of
+ * work pays for one more wake in each tenth of a second, not in each request.
  *
  * The fences order all this. That the counters are changed with seq_cst is more than is needed, and costs
  * nothing where a change is a locked instruction. The loops of worker.c are run against this protocol in

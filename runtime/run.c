@@ -51,7 +51,7 @@ static PICA__NOINLINE pica__fiber *start_fiber(pica__worker *worker, uintptr_t e
     bool own_stack = task->own_stack; /* after a lost claim the task may be gone */
     pica__fiber *fiber;
     if (own_stack) {
-        fiber = pica__fiber_new_sized(task->stack_size, pica__runner);
+        fiber = pica__fiber_new_sized(task->stack_pages * PICA__STACK_UNIT, pica__runner);
     } else {
         (void)pica__worker_stand(worker);
         fiber = worker->standing;

@@ -79,7 +79,7 @@ static void fail(pica_runtime *rt, pica_task *task) {
 
 /* A stack of its own is not one of those that are limited: without memory for it now, it fails. */
 static void run_own_stack(pica__worker *worker, pica_task *task) {
-    pica__fiber *fiber = pica__fiber_new_sized(task->stack_size, pica__runner);
+    pica__fiber *fiber = pica__fiber_new_sized(task->stack_pages * PICA__STACK_UNIT, pica__runner);
     if (fiber == NULL) {
         fail(worker->rt, task);
         return;

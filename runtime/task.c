@@ -105,7 +105,7 @@ static pica_task *task_alloc(pica_loop *loop, pica_fn fn, void *arg, bool keep) 
     task->start.kind = PICA__WORK_START;
     task->ready.kind = PICA__WORK_RESUME;
     task->name = NULL;
-    task->stack_size = 0;
+    task->stack_pages = 0;
     task->value = NULL;
     task->destroy = NULL;
     task->error = NULL;
@@ -156,7 +156,7 @@ static int create(pica_task **out, pica_loop *loop, pica_fn fn, void *arg,
         task->pinned = options->pinned != 0;
         task->own_stack =
             options->stack_size != 0 && options->stack_size != loop->rt->config.stack_size;
-        task->stack_size = options->stack_size;
+        task->stack_pages = (uint32_t)((options->stack_size + PICA__STACK_UNIT - 1) / PICA__STACK_UNIT);
         task->arg_destroy = options->arg_destroy;
     }
     task_register(task, where);

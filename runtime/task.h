@@ -54,6 +54,7 @@ struct pica_task {
      * runnable; read by the task when it has resumed. Here and not in the wait, because it is known when the task's
      * stack is in no cache yet. */
     int outcome;
+    uint32_t stack_pages;     /* of PICA__STACK_UNIT bytes, if own_stack */
     pica_loop *loop;          /* home, constant */
     pica__wait *wait;         /* while WAITING or CLAIMED: where; written before WAITING */
     struct pica__fiber *fiber; /* while suspended: where to switch to */
@@ -69,7 +70,6 @@ struct pica_task {
     pica__work start;         /* linked while in an intrusive queue as unstarted */
     pica__registered all;     /* in the loop's registry of tasks that have not ended */
     char *name;               /* NULL: "Task-<id>", made when it is asked for */
-    size_t stack_size;        /* if own_stack */
     /* With PICA_DEBUG=trace, else unset; constant. */
     const void *created_at;   /* return address into whoever created it */
     int64_t created_ns;
@@ -81,6 +81,9 @@ struct pica_task {
     void *tsan_fiber;
 #endif
 };
+
+/* In what the sizes of own stacks are kept; the smallest page there is. */
+#define PICA__STACK_UNIT ((size_t)4096)
 
 /* Rounded up to whole lines, so that allocators with classes of sizes begin it on one: what a resumption
  * needs (word to alarm) then lies in one. */

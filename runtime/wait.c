@@ -99,6 +99,9 @@ PICA__NO_TSAN void pica__wait_ahead(pica_task *task, void *runtime) {
         task->ahead = NULL;
         __builtin_prefetch(task->fiber, 1);
         stack_prefetch(task->wait);
+        if (task->alarm != NULL) {
+            __builtin_prefetch(task->alarm, 1); /* of the limit of this read, mostly */
+        }
 #if PICA__TSAN
         pica__tsan_leave(task->tsan_fiber);
 #endif

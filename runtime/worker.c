@@ -39,7 +39,7 @@ enum {
 #define GUARD_NS INT64_C(32000000)
 #define DEADLOCK_NS INT64_C(1000000000) /* of quiet before a deadlock is told */
 #define LONG_LOOKS 4 /* looks in a row that find a worker stuck: then the system does not only hold it up */
-#define LINGER_NS INT64_C(100000000) /* how long somebody watches after the last step */
+#define LINGER_NS INT64_C(100000000) /* so long after the last step somebody watches; at most half as long again */
 
 /* Both run in the task's context, and unseen by the sanitizer: the links are the worker's, the contents
  * are handed over by pica__tsan_give and _get. */
@@ -361,19 +361,23 @@ static inline bool anything(pica__worker *worker) {
     return !worker->alone && anything_elsewhere(worker);
 }
 
-/* Whether anybody made a step within the last LINGER_NS, as far as those saw who came here. */
-static bool active_lately(pica_runtime *rt) {
+/* Whether anybody made a step within the last LINGER_NS, as far as those saw who came here. Asked in each sleep of the
+ * last one awake, so the others' counters, which are in their caches, are read only when it is long since they grew. */
+static bool active_lately(pica_runtime *rt, int64_t now) {
+    int64_t quiet = now - atomic_load_explicit(&rt->idle.active, memory_order_relaxed);
+    if (quiet < LINGER_NS / 2) {
+        return true;
+    }
     uint64_t steps = 0;
     for (unsigned i = 0; i < rt->workers; i++) {
         steps += atomic_load_explicit(&rt->worker[i].steps, memory_order_relaxed);
     }
-    int64_t now = pica__now();
     if (steps != atomic_load_explicit(&rt->idle.steps, memory_order_relaxed)) {
         atomic_store_explicit(&rt->idle.steps, steps, memory_order_relaxed);
         atomic_store_explicit(&rt->idle.active, now, memory_order_relaxed);
         return true;
     }
-    return now - atomic_load_explicit(&rt->idle.active, memory_order_relaxed) < LINGER_NS;
+    return quiet < LINGER_NS;
 }
 
 /* What a sleeper is besides: see idle.h. */
@@ -389,9 +393,12 @@ static PICA__NOINLINE enum duty begin_duty(pica__worker *worker) {
     pica__idle *idle = &worker->rt->idle;
     if (worker->fifo ||
         (atomic_load_explicit(&idle->watched, memory_order_relaxed) != 0 &&
-         atomic_load_explicit(&idle->guarded, memory_order_relaxed) != 0) ||
-        (atomic_load_explicit(&idle->sleeping, memory_order_relaxed) == worker->rt->workers &&
-         !active_lately(worker->rt))) {
+         atomic_load_explicit(&idle->guarded, memory_order_relaxed) != 0)) {
+        return NO_DUTY;
+    }
+    worker->watch_start = pica__now();
+    if (atomic_load_explicit(&idle->sleeping, memory_order_relaxed) == worker->rt->workers &&
+        !active_lately(worker->rt, worker->watch_start)) {
         return NO_DUTY;
     }
     return take_duty(&idle->watched) ? WATCH : take_duty(&idle->guarded) ? GUARD : NO_DUTY;
@@ -428,8 +435,7 @@ static PICA__NOINLINE void look_after_others(pica__worker *worker) {
 /* Until when one with a duty sleeps. A bound that comes while others keep the watcher awake is a wake for nothing. So
  * one that comes back early all the time anyway, and looks then, has a longer one; once that has passed it is
  * precise again. */
-static PICA__NOINLINE int64_t duty_bound(pica__worker *worker, enum duty duty) {
-    worker->watch_start = pica__now();
+static int64_t duty_bound(const pica__worker *worker, enum duty duty) {
     return worker->watch_start + (duty == GUARD ? GUARD_NS : worker->woken_early ? WATCH_AWAKE_NS : WATCH_NS);
 }
 

@@ -24,11 +24,11 @@
 
 struct plain {
     int fd;
-    unsigned matched; /* http: see floor_count_heads */
-    bool hung_up;     /* a hang-up or an error was reported */
-    char *kept;       /* bytes the kernel did not take yet, or NULL */
+    bool hung_up; /* a hang-up or an error was reported */
+    char *kept;   /* bytes the kernel did not take yet, or NULL */
     size_t kept_from;
     size_t kept_size;
+    struct floor_heads heads; /* http */
 };
 
 /* Keeps bytes for later. The memory is of the size needed and freed once sent: this is rare. */
@@ -90,7 +90,10 @@ static inline bool plain_answer(struct plain *plain, enum floor_mode mode, unsig
         floor_count_add(thread, size);
         return plain_send_or_keep(plain, bytes, size);
     }
-    size_t owed = floor_count_heads(&plain->matched, bytes, size);
+    size_t owed;
+    if (!floor_parse_heads(&plain->heads, bytes, size, &owed)) {
+        return false;
+    }
     floor_count_add(thread, owed);
     while (owed > 0) {
         size_t run = owed < FLOOR_RESPONSE_RUN ? owed : FLOOR_RESPONSE_RUN;

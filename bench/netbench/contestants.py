@@ -13,10 +13,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 BENCH = os.path.dirname(HERE)
 FLOORS = ("uring_recv", "uring_poll", "epoll")
 ENGINES = {"pica": "uring", "pica-epoll": "epoll"}  # the same program, and its PICA_ENGINE
-NAMES = tuple(ENGINES) + FLOORS + ("tokio", "libuv")
+NAMES = tuple(ENGINES) + FLOORS + ("epoll_llhttp", "tokio", "libuv")
 USUAL = {  # who is compared when nobody is named
     "uring": ("pica",) + FLOORS + ("tokio",),
-    "epoll": ("pica-epoll", "epoll", "tokio", "libuv"),
+    "epoll": ("pica-epoll", "epoll", "epoll_llhttp", "tokio", "libuv"),
 }
 WORKLOADS = ("echo", "http", "udp")
 UDP_PROGRAMS = {"pica": "examples/pica-udp-echo", "pica-epoll": "examples/pica-udp-echo",
@@ -50,6 +50,8 @@ def build_tokio(build):
 
 
 def takes_part(name, workload):
+    if name == "epoll_llhttp":
+        return workload == "http"
     return workload != "udp" or name in UDP_PROGRAMS
 
 

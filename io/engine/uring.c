@@ -498,6 +498,15 @@ static inline int wait_in_set(pica__uring *u, pica__engine *set, int64_t deadlin
     return delivered;
 }
 
+/* After a wait in the ring with a deadline. */
+static PICA__NOINLINE void limited_wait_ended(pica__uring *u, bool early) {
+    u->early = early ? u->early + 1 : 0;
+    if (u->early >= PICA__URING_EARLY_WAITS && u->polls > PICA__URING_POLLS_MAX_LIMITED) {
+        u->early = 0;
+        pica__uring_set_consider(u);
+    }
+}
+
 static PICA__HOT int uring_wait(pica__engine *engine, int64_t deadline) {
     pica__uring *u = pica__uring_of(engine);
     pica__engine *set = pica__uring_part(u);
@@ -508,7 +517,12 @@ static PICA__HOT int uring_wait(pica__engine *engine, int64_t deadline) {
     if (delivered == REAP_MAX) {
         return delivered; /* there may be more: for the next call */
     }
-    return delivered + enter_and_reap(u, deadline != 0 && delivered == 0, deadline);
+    bool waits = deadline != 0 && delivered == 0;
+    delivered += enter_and_reap(u, waits, deadline);
+    if (waits && deadline != INT64_MAX) {
+        limited_wait_ended(u, delivered > 0);
+    }
+    return delivered;
 }
 
 /* --- wakes --- */

@@ -37,7 +37,8 @@ typedef struct pica__uring {
     pica__op wake_op;
     /* The set: see uring_set.c. */
     pica__engine *set;
-    unsigned polls;           /* multishot polls in the ring */
+    unsigned polls;           /* multishot polls in the ring, the eventfd's among them */
+    unsigned early;           /* waits in the ring, one after the other, that ended before a time was over */
     unsigned polls_max;       /* with as many the loop goes over to the set */
     pica__op orphan;          /* in the slots of polls that moved to the set, until the ring has let them go */
 } pica__uring;
@@ -61,7 +62,10 @@ int pica__uring_set_open(pica__uring *u, const pica__config *config);
 void pica__uring_set_consider(pica__uring *u); /* goes over to it, or puts that off */
 void pica__uring_set_close(pica__uring *u);
 
-/* Polls of a loop that are better in the ring. */
+/* Polls of a loop that are better in the ring; and of one whose waits have ended so often before their time, which the
+ * set waits for at less expense (epoll_clock.h). */
 #define PICA__URING_POLLS_MAX 32
+#define PICA__URING_POLLS_MAX_LIMITED 4
+#define PICA__URING_EARLY_WAITS 8
 
 #endif

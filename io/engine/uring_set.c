@@ -2,8 +2,9 @@
  *
  * A poll in the ring costs more than an entry of an epoll set once there are so many that neither is in the
  * processor's caches (docs/ENGINE_CHOICES.md, 3). So each loop has an epoll set, an engine of its own inside this
- * one, and with more than PICA__URING_POLLS_MAX sockets it goes over to it: from then on polls go there, those of
- * before move when they have their next event, and the loop waits in the set. The ring keeps everything else. The
+ * one, and with more than PICA__URING_POLLS_MAX sockets it goes over to it, or with a few if its waits have limits that
+ * are not reached: from then on polls go there, those of before move when they have their next event, and the loop
+ * waits in the set. The ring keeps everything else. The
  * kernel writes the set's eventfd when the ring has something to be reaped, as others do who wake the loop; so only
  * after that, and with something to submit, the ring is looked at (u->look), whose lines are cold by then. It never
  * goes back.

@@ -110,7 +110,8 @@ def run_workloads(run, injection):
     command = [*injection.prefix(), str(run.build / "tests/pica-sim")]
     if injection.calls in WORKLOADS_ONLY:
         command += ["--workload", run.chance.choice(faults.INDEPENDENT)]
-    elif run.chance.random() < 0.8:
+    elif injection.when.endswith("+") or run.chance.random() < 0.8:
+        # Not all for ever: who hears datagrams goes on after an error, and would do so as long.
         names = "chat echo files locks pool proxy rpc startstop timers".split()
         command += ["--workload", run.chance.choice(names)]
     command += ["--real", injection.engine]
