@@ -165,12 +165,18 @@ void pica__timers_changed(pica_loop *loop) {
                           memory_order_relaxed);
 }
 
-int pica__timer_push_locked(pica_loop *loop, pica__timer *timer, int64_t when, bool *earliest) {
+/* With the loop's timers.lock held. timer->loop, which the timer's owner reads without it, stays what it is. */
+static int put_in(pica_loop *loop, pica__timer *timer, int64_t when) {
     timer->node.when = when;
     timer->due = when;
-    timer->loop = loop;
     int rc = pica__heap_push(&loop->timers.heap, &timer->node);
     pica__timers_changed(loop);
+    return rc;
+}
+
+int pica__timer_push_locked(pica_loop *loop, pica__timer *timer, int64_t when, bool *earliest) {
+    timer->loop = loop;
+    int rc = put_in(loop, timer, when);
     *earliest = rc == 0 && pica__heap_min(&loop->timers.heap) == &timer->node;
     return rc;
 }
@@ -238,11 +244,11 @@ PICA__HOT int pica__timer_move(pica_loop *loop, pica__timer *timer, int64_t when
         }
         timer->due = when;
     } else {
-        bool earliest; /* no matter: the loop is our own, and looks before it sleeps */
         if (in) {
             take_out(loop, timer);
         }
-        rc = pica__timer_push_locked(loop, timer, when, &earliest);
+        timer->loop = loop;
+        rc = put_in(loop, timer, when); /* wakes nobody: the loop is our own, and looks before it sleeps */
     }
     pica__unlock(&loop->timers.lock);
     return rc;
@@ -286,8 +292,7 @@ static pica__timer *pop_due(pica_loop *loop, int64_t now) {
         if (timer->due <= now) {
             return timer;
         }
-        bool earliest;
-        int rc = pica__timer_push_locked(loop, timer, timer->due, &earliest);
+        int rc = put_in(loop, timer, timer->due);
         PICA__CHECK(rc == 0); /* one place is free */
     }
     return NULL;

@@ -46,7 +46,7 @@ typedef struct pica__call {
 typedef struct pica__timer {
     pica__heap_node node;
     int64_t due;                           /* or PICA__RESTS; under the lock of the loop's timers */
-    pica_loop *loop;                       /* whose heap it is in */
+    pica_loop *loop;                       /* whose heap it is or was in; written by its owner while it is out */
     void (*fire)(struct pica__timer *timer); /* on the loop's worker, without locks */
 } pica__timer;
 
