@@ -236,7 +236,7 @@ PICA__HOT int pica_timeout_enter(pica_timeout *timeout, double limit) {
     return timeout_arm(t, limit);
 }
 
-/* True if the scope did not expire: its timer is out. Otherwise the cancel has been made. */
+/* True if the scope did not expire: its timer is out, or rests. Otherwise the cancel has been made. */
 static bool timeout_disarm(struct timeout *t) {
     pica__timer *armed = t->armed;
     if (PICA__UNLIKELY(armed == NULL)) {

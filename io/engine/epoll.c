@@ -18,7 +18,8 @@
  * runs while it is in the caches. Between, the batch lies in `events`; whatever has happened to an entry since is
  * seen by its chain and generation.
  *
- * Other threads only write the eventfd, which is never read: each write is an edge.
+ * Other threads only write the eventfd, which is never read: each write is an edge. Where the end of a wait lies,
+ * epoll_clock.h says.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
