@@ -130,8 +130,8 @@ static int attempt(struct exchange *x, bool fresh) {
     x->up.to = x->backend.writer;
     x->down.from = x->backend.reader;
     x->up.failed = false;
-    x->fed = false;
     x->up.sent = !r->chunked && r->length <= 0;
+    x->fed = x->up.sent;
     rc = pica_writer_write(x->up.to, r->text, r->size);
     rc = rc < 0 ? rc : pica_create_task(&feeder, feed, x);
     if (rc >= 0) {

@@ -349,7 +349,7 @@ static inline void batch_fill(epoll *e, int64_t deadline) {
     int rc;
     if (PICA__LIKELY(deadline == 0 || pica__epoll_clock_holds(&e->clock, deadline))) {
         rc = pica__sys_epoll_wait(e->table.fd, e->events, BATCH, deadline == 0 ? 0 : -1);
-        e->clock.early += deadline != 0;
+        e->clock.early += deadline != 0 && deadline != INT64_MAX;
     } else {
         rc = batch_wait(e, deadline);
     }

@@ -4,9 +4,6 @@
 #include "runtime/base/sys.h"
 #include "runtime/base/sys_epoll.h"
 
-/* So many waits in a row that end early make it worth while. */
-enum { EARLY_MIN = 8 };
-
 int pica__epoll_clock_open(pica__epoll_clock *clock, int set, uint64_t data) {
     clock->armed = INT64_MAX;
     clock->fd = pica__sys_timerfd_create();
@@ -21,7 +18,7 @@ void pica__epoll_clock_close(pica__epoll_clock *clock) {
 }
 
 bool pica__epoll_clock_set(pica__epoll_clock *clock, int64_t deadline) {
-    clock->lasting = deadline != INT64_MAX && (clock->lasting || clock->early >= EARLY_MIN);
+    clock->lasting = deadline != INT64_MAX && (clock->lasting || clock->early >= PICA__EPOLL_CLOCK_EARLY);
     if (!clock->lasting && deadline != INT64_MAX) {
         return false;
     }
@@ -36,6 +33,6 @@ bool pica__epoll_clock_set(pica__epoll_clock *clock, int64_t deadline) {
 
 void pica__epoll_clock_rang(pica__epoll_clock *clock) {
     clock->armed = INT64_MAX;
-    clock->lasting = clock->early >= EARLY_MIN;
+    clock->lasting = clock->early >= PICA__EPOLL_CLOCK_EARLY;
     clock->early = 0;
 }

@@ -16,6 +16,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* So many waits in a row that end early make it worth while. */
+#define PICA__EPOLL_CLOCK_EARLY 8
+
 typedef struct pica__epoll_clock {
     int fd;
     bool lasting;   /* the times move on before they come */

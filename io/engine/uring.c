@@ -25,6 +25,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "io/engine/epoll_clock.h"
 #include "io/engine/uring_ring.h"
 #include "runtime/base/alloc.h"
 #include "runtime/base/check.h"
@@ -501,7 +502,7 @@ static inline int wait_in_set(pica__uring *u, pica__engine *set, int64_t deadlin
 /* After a wait in the ring with a deadline. */
 static PICA__NOINLINE void limited_wait_ended(pica__uring *u, bool early) {
     u->early = early ? u->early + 1 : 0;
-    if (u->early >= PICA__URING_EARLY_WAITS && u->polls > PICA__URING_POLLS_MAX_LIMITED) {
+    if (u->early >= PICA__EPOLL_CLOCK_EARLY && u->polls > PICA__URING_POLLS_MAX_LIMITED) {
         u->early = 0;
         pica__uring_set_consider(u);
     }

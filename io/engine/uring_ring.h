@@ -66,6 +66,5 @@ void pica__uring_set_close(pica__uring *u);
  * set waits for at less expense (epoll_clock.h). */
 #define PICA__URING_POLLS_MAX 32
 #define PICA__URING_POLLS_MAX_LIMITED 4
-#define PICA__URING_EARLY_WAITS 8
 
 #endif
