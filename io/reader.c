@@ -349,7 +349,7 @@ static PICA__HOT int receive_ahead_of_task(void *arg) {
 
 /* Waits, since a receive would find nothing, and receives into the empty buffer. As receive_first; or the wait failed:
  * false, and *n says how. */
-static bool receive_awaited(struct pica_reader *reader, ssize_t *n) {
+static PICA__INLINE bool receive_awaited(struct pica_reader *reader, ssize_t *n) {
     struct pica__stream *stream = pica__stream_of_reader(reader);
     bool received;
     settle(reader);
@@ -362,8 +362,8 @@ static bool receive_awaited(struct pica_reader *reader, ssize_t *n) {
     return received;
 }
 
-/* Receives into the buffer, behind what is there. Bytes, 0 for the end, negative. */
-static PICA__HOT ssize_t fill(struct pica_reader *reader) {
+/* Receives into the buffer, behind what is there. Bytes, 0 for the end, negative. In line for fiber_switch.h's reason. */
+static PICA__INLINE ssize_t fill_here(struct pica_reader *reader) {
     pica_socket *socket = pica__stream_of_reader(reader)->socket;
     for (;;) {
         ssize_t n = receive_begin(reader);
@@ -391,6 +391,10 @@ static PICA__HOT ssize_t fill(struct pica_reader *reader) {
             return n;
         }
     }
+}
+
+static PICA__NOINLINE ssize_t fill(struct pica_reader *reader) {
+    return fill_here(reader);
 }
 
 /* --- reads ---------------------------------------------------------------------------------- */
@@ -547,7 +551,7 @@ PICA__HOT ssize_t pica_reader_peek(pica_reader *reader, const char **data) {
     if (PICA__UNLIKELY(rc < 0)) {
         return rc;
     }
-    ssize_t n = PICA__UNLIKELY(buffered(reader) != 0) ? 1 : fill(reader);
+    ssize_t n = PICA__UNLIKELY(buffered(reader) != 0) ? 1 : fill_here(reader);
     n = PICA__UNLIKELY(n < 0) ? n : view(reader, data);
     leave(reader);
     return n;

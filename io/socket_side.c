@@ -337,14 +337,6 @@ void pica__socket_clear_writable(pica_socket *socket, uint32_t seen) {
     clear_ready(&socket->wr, seen);
 }
 
-/* Has gcc, which optimizes across files, inline the tries into readers and writers in spite of the counting; the
- * calls would cost more than that. (clang does not, and warns.) */
-#if defined(__clang__)
-#define INLINED
-#else
-#define INLINED inline
-#endif
-
 /* Bytes moved, at the worker on which this thread is: looked up behind the system call, as nothing suspends
  * here. None: a thread outside, which is not counted. */
 static inline void count_received(ssize_t n) {
@@ -416,7 +408,7 @@ static inline ssize_t sendv_once(pica_socket *socket, const struct iovec *buffer
     return n;
 }
 
-INLINED ssize_t pica__socket_recv_begun(pica_socket *socket, void *buffer, size_t size) {
+PICA__INLINED ssize_t pica__socket_recv_begun(pica_socket *socket, void *buffer, size_t size) {
     return recv_once(socket, buffer, size);
 }
 
@@ -424,14 +416,14 @@ int pica__socket_wait_begun(pica_socket *socket) {
     return pica__socket_wait(socket, &socket->rd);
 }
 
-int pica__socket_wait_ahead(pica_socket *socket, pica__ahead_fn receive, void *arg, bool *received) {
+PICA__INLINED int pica__socket_wait_ahead(pica_socket *socket, pica__ahead_fn receive, void *arg, bool *received) {
     struct pica__socket_wait w = wait_on(socket, &socket->rd);
     *received = false;
     return w.wait.task == NULL ? PICA_ENOTASK
                                : pica__suspend_ahead(&w.wait, wait_commit, receive, arg, received);
 }
 
-INLINED ssize_t pica__socket_sendv_begun(pica_socket *socket, const struct iovec *buffers, int count) {
+PICA__INLINED ssize_t pica__socket_sendv_begun(pica_socket *socket, const struct iovec *buffers, int count) {
     return sendv_once(socket, buffers, count);
 }
 

@@ -153,7 +153,7 @@ static PICA__NOINLINE int send_later(struct pica_writer *writer, const struct io
 }
 
 /* The first write after a pause: straight from the caller's memory. By whoever set FLUSHING. */
-static int send_now(struct pica_writer *writer, const struct iovec *parts, int count,
+static PICA__INLINE int send_now(struct pica_writer *writer, const struct iovec *parts, int count,
                     size_t total) {
     ssize_t n = pica__socket_sendv_begun(pica__stream_of_writer(writer)->socket, parts,
                                          count < PARTS_MAX ? count : PARTS_MAX);
@@ -205,7 +205,7 @@ static PICA__NOINLINE int append_behind(struct pica_writer *writer, const struct
     return append_chunk(writer, parts, count, total, capacity < PICA__CHUNK_MAX ? capacity : PICA__CHUNK_MAX);
 }
 
-static PICA__HOT int append(struct pica_writer *writer, const struct iovec *parts, int count, size_t total) {
+static PICA__INLINE int append(struct pica_writer *writer, const struct iovec *parts, int count, size_t total) {
     pica__lock(&writer->lock);
     uint32_t state = pica__writer_state(writer);
     int rc = refusal(writer, state);

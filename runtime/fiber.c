@@ -5,12 +5,12 @@
 #include <string.h>
 
 #include "runtime/base/check.h"
+#include "runtime/fiber_switch.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
 #include "runtime/worker.h"
 
 #if PICA__ASAN
-#include <sanitizer/common_interface_defs.h>
 #include <sanitizer/asan_interface.h>
 #endif
 
@@ -79,48 +79,7 @@ void pica__fiber_thread_init(pica__worker *worker) {
     worker->eh_globals = __cxa_get_globals == NULL ? NULL : __cxa_get_globals();
 }
 
-static inline void eh_switch(pica__worker *worker, pica__fiber *from, pica__fiber *to) {
-    void **globals = worker->eh_globals;
-    if (globals != NULL) {
-        from->eh_globals[0] = globals[0];
-        from->eh_globals[1] = globals[1];
-        globals[0] = to->eh_globals[0];
-        globals[1] = to->eh_globals[1];
-    }
-}
-
-PICA__NO_TSAN void pica__fiber_arrive(void) {
-    pica__worker *worker = pica__self();
-#if PICA__ASAN
-    const void *bottom;
-    size_t size;
-    __sanitizer_finish_switch_fiber(worker->fiber->fake_stack, &bottom, &size);
-    if (worker->native.stack.lo == NULL) {
-        /* The first switch of this thread came from its own stack, whose place only the sanitizer
-         * knows; the switch back will need it. */
-        worker->native.stack.lo = (char *)(uintptr_t)bottom;
-        worker->native.stack.hi = (char *)(uintptr_t)bottom + size;
-    }
-#endif
-    pica__commit_fn commit = worker->commit;
-    if (commit != NULL) {
-        worker->commit = NULL;
-        commit(worker, worker->commit_arg);
-    }
-}
-
 PICA__NO_TSAN void pica__fiber_switch(pica__worker *worker, pica__fiber *to,
                                       pica__commit_fn commit, void *arg) {
-    pica__fiber *from = worker->fiber;
-    worker->commit = commit;
-    worker->commit_arg = arg;
-    worker->fiber = to;
-    eh_switch(worker, from, to);
-#if PICA__ASAN
-    __sanitizer_start_switch_fiber(&from->fake_stack, to->stack.lo,
-                                   (size_t)(to->stack.hi - to->stack.lo));
-#endif
-    pica__context_switch(&from->context, &to->context);
-    /* Here on whatever worker switched back. */
-    pica__fiber_arrive();
+    pica__fiber_switch_here(worker, to, commit, arg);
 }

@@ -5,8 +5,8 @@
  * standing (worker->standing: idle, ready to start a task), or the loop's own. One that is no longer
  * needed gives its stack back in the commit of the switch that left it.
  *
- * Who switches: only pica__fiber_switch. The context that is entered first runs the commit that the
- * one which was left handed over (worker->commit): see pica__fiber_arrive.
+ * Who switches: only pica__fiber_switch, or the same in line (fiber_switch.h). The context that is entered
+ * first runs the commit that the one which was left handed over (worker->commit): see pica__fiber_arrive there.
  */
 #ifndef PICA__RUNTIME_FIBER_H
 #define PICA__RUNTIME_FIBER_H
@@ -49,8 +49,6 @@ void pica__fiber_switch(struct pica__worker *worker, pica__fiber *to, pica__comm
                         void *arg);
 /* By a worker's thread, before its first switch. */
 void pica__fiber_thread_init(struct pica__worker *worker);
-/* Runs the commit; every fiber's entry calls it first. */
-void pica__fiber_arrive(void);
 /* Bytes left on the stack of the fiber that runs on worker. */
 size_t pica__fiber_room(const struct pica__worker *worker);
 

@@ -13,6 +13,7 @@
 
 #include "runtime/base/compiler.h"
 #include "runtime/base/symbol.h"
+#include "runtime/fiber_switch.h"
 #include "runtime/rt.h"
 #include "runtime/task.h"
 #include "runtime/worker.h"

@@ -1,7 +1,7 @@
 /* From task to task: what a worker does when the running task suspends or ends, without going back to
  * its loop. The picture:
  *
- *     loop fiber --pica__run_entry--> task --pica__leave_task--> task ... --> loop fiber
+ *     loop fiber --pica__run_entry--> task --pica__leave_task_here--> task ... --> loop fiber
  *
  * Suspended tasks are switched to. Unstarted ones begin on an idle stack: the one that the worker
  * stands on when a task has just ended there (no switch at all), else worker->standing. When a
@@ -10,8 +10,11 @@
  *
  * All of this runs in the runtime's context (san.h).
  */
+#include "runtime/run.h"
+
 #include "runtime/base/check.h"
 #include "runtime/base/compiler.h"
+#include "runtime/fiber_switch.h"
 #include "runtime/fpcheck.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"
@@ -42,8 +45,7 @@ static bool entry_claim(pica_task *task) {
     return claimed;
 }
 
-/* entry_fiber of an unstarted task. */
-static PICA__NOINLINE pica__fiber *start_fiber(pica__worker *worker, uintptr_t entry) {
+PICA__NOINLINE pica__fiber *pica__start_fiber(pica__worker *worker, uintptr_t entry) {
     pica_task *task = pica__entry_task(entry);
     if (entry_is_dead(entry)) {
         return NULL;
@@ -75,24 +77,10 @@ static PICA__NOINLINE pica__fiber *start_fiber(pica__worker *worker, uintptr_t e
     return fiber;
 }
 
-/* The fiber on which an entry's task goes on, ready to be switched to, with worker->current set. NULL
- * if there is nothing to do after all, or no stack (then the entry went back to the queues). */
-static PICA__HOT pica__fiber *entry_fiber(pica__worker *worker, uintptr_t entry) {
-    if (PICA__UNLIKELY((entry & PICA__ENTRY_START) != 0)) {
-        return start_fiber(worker, entry);
-    }
-    pica_task *task = pica__entry_task(entry);
-    worker->current = task;
-    pica__worker_step(worker);
-    pica__wait_ahead(task, worker->tsan);
-    return task->fiber;
-}
-
-/* What comes next on this worker: a fiber to switch to, NULL for the loop's. */
-static PICA__HOT PICA__NOINLINE pica__fiber *next_queued(pica__worker *worker) {
+PICA__HOT PICA__NOINLINE pica__fiber *pica__next_queued(pica__worker *worker) {
     uintptr_t entry;
     while ((entry = pica__worker_pick_queued(worker)) != 0) {
-        pica__fiber *fiber = entry_fiber(worker, entry);
+        pica__fiber *fiber = pica__entry_fiber(worker, entry);
         if (PICA__LIKELY(fiber != NULL)) {
             return fiber;
         }
@@ -100,23 +88,11 @@ static PICA__HOT PICA__NOINLINE pica__fiber *next_queued(pica__worker *worker) {
     return NULL;
 }
 
-PICA__NO_TSAN PICA__HOT void pica__leave_task(pica__worker *worker, pica__commit_fn commit, void *arg) {
-    pica__fp_check("suspended");
-    pica__fiber *to = pica__worker_any_queued(worker) ? next_queued(worker) : NULL;
-    if (to == NULL) {
-        worker->current = NULL;
-        to = worker->loop_fiber;
-    }
-    pica__fiber_switch(worker, to, commit, arg);
+#if !PICA__MODEL
+PICA__NO_TSAN PICA__NOINLINE void pica__run_entry(pica__worker *worker, uintptr_t entry) {
+    pica__run_entry_here(worker, entry);
 }
-
-PICA__NO_TSAN PICA__HOT void pica__run_entry(pica__worker *worker, uintptr_t entry) {
-    pica__fp_check("ended");
-    pica__fiber *fiber = entry_fiber(worker, entry);
-    if (PICA__LIKELY(fiber != NULL)) {
-        pica__fiber_switch(worker, fiber, NULL, NULL);
-    }
-}
+#endif
 
 /* An idle fiber was left: it becomes the standing one, or its stack goes back. */
 static void idle_commit(pica__worker *worker, void *arg) {
@@ -144,7 +120,7 @@ PICA__NO_TSAN static void runner_next(pica__fiber *fiber) {
             }
             continue;
         }
-        pica__fiber *next = entry_fiber(worker, entry);
+        pica__fiber *next = pica__entry_fiber(worker, entry);
         if (next != NULL) {
             to = next;
             break;

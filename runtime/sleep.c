@@ -8,6 +8,7 @@
 #include "runtime/base/compiler.h"
 #include "runtime/base/relax.h"
 #include "runtime/loop.h"
+#include "runtime/run.h"
 #include "runtime/san.h"
 #include "runtime/task.h"
 #include "runtime/wait.h"
@@ -24,7 +25,7 @@ PICA__NO_TSAN void pica__yield(pica_task *self) {
     pica__task_serial_end(self);
     void *context = pica__tsan_enter(worker->tsan);
     self->fiber = worker->fiber;
-    pica__leave_task(worker, yield_switch_commit, self);
+    pica__leave_task_here(worker, yield_switch_commit, self);
     pica__tsan_leave(context);
     pica__task_serial_begin(self);
 }

@@ -5,6 +5,7 @@
 #include "runtime/base/compiler.h"
 #include "runtime/base/transitions.h"
 #include "runtime/rt.h"
+#include "runtime/run.h"
 #include "runtime/san.h"
 #include "runtime/task.h"
 #include "runtime/worker.h"
@@ -44,28 +45,32 @@ PICA__TSAN_APART static int resumed(pica__wait *wait) {
     return outcome;
 }
 
-PICA__NO_TSAN static inline int suspend(pica__worker *worker, pica__wait *wait,
-                                        bool (*commit)(pica__wait *wait)) {
+PICA__NO_TSAN static PICA__INLINE int suspend_claimed(pica__wait *wait, bool (*commit)(pica__wait *wait)) {
+    pica__worker *worker = pica__self();
     pica_task *task = wait->task;
     struct suspension suspension = {wait, commit};
     pica__task_serial_end(task);
     void *context = pica__tsan_enter(worker->tsan);
     task->fiber = worker->fiber;
-    pica__leave_task(worker, suspend_commit, &suspension);
+    pica__leave_task_here(worker, suspend_commit, &suspension);
     pica__tsan_leave(context);
     pica__task_serial_begin(task);
     return resumed(wait);
 }
 
-PICA__NO_TSAN PICA__HOT int pica__suspend(pica__wait *wait, bool (*commit)(pica__wait *wait)) {
+PICA__NO_TSAN static PICA__INLINE int suspend(pica__wait *wait, bool (*commit)(pica__wait *wait)) {
     wait->task->waits++;
     wait->task->wait = wait;
     wait->task->outcome = 0;
-    return suspend(pica__self(), wait, commit);
+    return suspend_claimed(wait, commit);
+}
+
+PICA__NO_TSAN PICA__HOT int pica__suspend(pica__wait *wait, bool (*commit)(pica__wait *wait)) {
+    return suspend(wait, commit);
 }
 
 PICA__NO_TSAN int pica__suspend_claimed(pica__wait *wait, bool (*commit)(pica__wait *wait)) {
-    return suspend(pica__self(), wait, commit);
+    return suspend_claimed(wait, commit);
 }
 
 /* Asks for the lines of the stack that the task touches when it resumes, well before it does: they lie around its
@@ -76,12 +81,12 @@ static inline void stack_prefetch(const pica__wait *wait) {
     }
 }
 
-PICA__NO_TSAN int pica__suspend_ahead(pica__wait *wait, bool (*commit)(pica__wait *wait),
+PICA__NO_TSAN PICA__INLINED int pica__suspend_ahead(pica__wait *wait, bool (*commit)(pica__wait *wait),
                                       pica__ahead_fn ahead, void *arg, bool *called) {
     pica_task *task = wait->task;
     task->ahead = ahead;
     task->ahead_arg = arg;
-    int outcome = pica__suspend(wait, commit);
+    int outcome = suspend(wait, commit);
     *called = task->ahead == NULL;
     task->ahead = NULL;
     return outcome;

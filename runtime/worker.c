@@ -17,6 +17,7 @@
 #include "runtime/deadlock.h"
 #include "runtime/fpcheck.h"
 #include "runtime/rt.h"
+#include "runtime/run.h"
 #include "runtime/san.h"
 #include "runtime/slow.h"
 
@@ -165,7 +166,7 @@ static PICA__NOINLINE void run_callbacks(pica__worker *worker, uint64_t n) {
     }
 }
 
-static bool run_tasks(pica__worker *worker) {
+static inline bool run_tasks(pica__worker *worker) {
     bool any = false;
     if (PICA__UNLIKELY(worker->tick % SHARED_TURNS == 0)) {
         any = run_shared(worker);
@@ -174,7 +175,7 @@ static bool run_tasks(pica__worker *worker) {
     while ((entry = pica__worker_pick(worker)) != 0) {
         any = true;
         stop_searching(worker, true);
-        pica__run_entry(worker, entry);
+        pica__run_entry_here(worker, entry);
     }
     return any;
 }
@@ -185,20 +186,29 @@ static bool io_is_due(pica__worker *worker) {
     return pica__deque_size(&worker->deque) < BACKLOG || worker->tick % BACKLOG_TURNS == 0;
 }
 
-static PICA__HOT bool turn(pica__worker *worker) {
+static PICA__NOINLINE bool fire_timers(pica__worker *worker) {
+    pica_loop *loop = worker->loop;
+    int64_t now = pica__now();
+    worker->turn_start = now;
+    return pica__loop_deadline(loop) <= now && pica__loop_fire_timers(loop, now) > 0;
+}
+
+/* One round of the loop. Whether a timer is due is asked of the clock only where the wait has not told (engine.h,
+ * `ahead`): with limits on every read that is a read of the clock for each request. */
+static PICA__INLINE bool turn(pica__worker *worker) {
     pica_loop *loop = worker->loop;
     worker->tick++;
     worker->budget = TURN_STEPS;
     bool any = false;
-    if (PICA__LIKELY(worker->polled)) {
-        worker->polled = false; /* just now, on the way out of sleep */
-    } else if (pica__engine_has_work(loop->engine) && io_is_due(worker)) {
+    bool polled = worker->polled; /* just now, on the way out of sleep */
+    worker->polled = false;
+    if (PICA__UNLIKELY(!polled) && pica__engine_has_work(loop->engine) && io_is_due(worker)) {
         any = pica__engine_wait(loop->engine, 0) > 0;
+        polled = true;
     }
     worker->turn_start = 0; /* known at the first look at the clock, after some steps */
-    if (pica__loop_deadline(loop) != INT64_MAX) {
-        worker->turn_start = pica__now();
-        any |= pica__loop_fire_timers(loop, worker->turn_start) > 0;
+    if (PICA__UNLIKELY(pica__loop_deadline(loop) < (polled ? loop->engine->ahead : INT64_MAX))) {
+        any |= fire_timers(worker);
     }
     if (PICA__UNLIKELY(!pica__inbox_empty(&loop->inbox))) {
         pica__loop_drain_inbox(loop);
@@ -521,11 +531,15 @@ static void park(pica__worker *worker) {
 
 static bool obey(pica__worker *worker);
 
+static PICA__NOINLINE bool turn_apart(pica__worker *worker) {
+    return turn(worker);
+}
+
 /* The phase is a new one, or a pause: now. As obey. */
 static PICA__NOINLINE bool obey_phase(pica__worker *worker, uint32_t now) {
     pica_runtime *rt = worker->rt;
     if ((now & 3) == PICA__PAUSED && now / 4 != worker->seen_phase / 4) {
-        (void)turn(worker); /* a run that was stopped before it began: one turn all the same */
+        (void)turn_apart(worker); /* a run that was stopped before it began: one turn all the same */
     }
     worker->seen_phase = now;
     if ((now & 3) == PICA__PAUSED) {

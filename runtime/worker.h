@@ -202,9 +202,7 @@ void pica__block_put(void *block);
 enum { PICA__SCRATCH_SIZE = 64 * 1024 };
 char *pica__worker_scratch(pica__worker *worker);
 
-/* Switching between tasks and the loop: run.c. */
-/* From the current task's stack (its word already set) to whatever is next. */
-void pica__leave_task(pica__worker *worker, pica__commit_fn commit, void *arg);
+/* Switching between tasks and the loop: run.c, run.h. */
 /* From the loop fiber: runs one entry, and whatever follows it directly; returns to the loop. */
 void pica__run_entry(pica__worker *worker, uintptr_t entry);
 /* Entry of a fiber that starts tasks. */

@@ -21,6 +21,7 @@
 #include "runtime/base/park.h"
 #include "runtime/base/sim/sim.h"
 #include "runtime/base/thread.h"
+#include "runtime/fiber_switch.h"
 #include "runtime/fpcheck.h"
 #include "runtime/rt.h"
 #include "runtime/san.h"

@@ -111,10 +111,19 @@ struct pica__engine {
     /* Operations in flight, one of the engine's own among them. Written by the owner (relaxed), read by
      * statistics. */
     _Atomic uint64_t in_flight;
+    /* A time of which the last wait would have told, and has not: what is due at it or later was not due yet when the
+     * wait ended. INT64_MAX: nothing is known, the clock must be asked. Owner only. */
+    int64_t ahead;
     /* An engine that this one uses, or NULL. Stored once by the owner (release), loaded by who wakes and by
      * statistics (acquire). */
     struct pica__engine *_Atomic part;
 };
+
+/* By whoever makes one. The rest is zero. */
+static inline void pica__engine_init(pica__engine *engine, const struct pica__engine_ops *ops) {
+    engine->ops = ops;
+    engine->ahead = INT64_MAX;
+}
 
 /* Makes the engine that the configuration asks for; the calling thread becomes its owner for life. Left the
  * choice, that is io_uring, or epoll where io_uring is not there or not allowed, which the first one of the process

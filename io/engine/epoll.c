@@ -392,13 +392,16 @@ PICA__HOT int pica__epoll_wait(pica__engine *engine, int64_t deadline) {
     epoll *e = epoll_of(engine);
     int delivered = 0;
     if (PICA__UNLIKELY(has_own_work(e))) {
+        engine->ahead = INT64_MAX;
         delivered = own_work(e, &deadline);
         if (e->next < e->count || delivered >= REAP_MAX) {
             return delivered; /* the rest is for the next call */
         }
     }
     batch_fill(e, deadline);
-    return deliver_batch(e, delivered);
+    delivered = deliver_batch(e, delivered);
+    engine->ahead = PICA__LIKELY(e->next == e->count) ? e->clock.armed : INT64_MAX;
+    return delivered;
 }
 
 static int epoll_submit(pica__engine *engine, pica__op *op) {
@@ -509,7 +512,7 @@ int pica__epoll_create(pica__engine **out, const pica__config *config) {
     if (e == NULL) {
         return -ENOMEM;
     }
-    e->engine.ops = &epoll_ops;
+    pica__engine_init(&e->engine, &epoll_ops);
     e->table.fd = -1;
     e->wake_fd = -1;
     e->clock.fd = -1;

@@ -564,7 +564,7 @@ int pica__sim_engine_create(pica__engine **out, const pica__config *config) {
     if (e == NULL) {
         return -ENOMEM;
     }
-    e->engine.ops = &sim_ops;
+    pica__engine_init(&e->engine, &sim_ops);
     e->owner = pica__sim_current();
     pica__list_init(&e->queued);
     pica__list_init(&e->done);

@@ -493,6 +493,7 @@ static inline int wait_in_set(pica__uring *u, pica__engine *set, int64_t deadlin
         delivered = ring_turn(u, &deadline);
     }
     delivered += pica__epoll_wait(set, deadline);
+    u->engine.ahead = set->ahead;
     if (PICA__UNLIKELY(pica__epoll_woken(set)) && ring_has_work(u)) {
         delivered += ring_turn(u, &deadline);
     }

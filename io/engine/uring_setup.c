@@ -139,7 +139,7 @@ int pica__uring_create(pica__engine **out, const pica__config *config, const cha
         *why = "no memory for a loop";
         return -ENOMEM;
     }
-    u->engine.ops = &pica__uring_ops;
+    pica__engine_init(&u->engine, &pica__uring_ops);
     u->slot_free = PICA__OP_IDLE;
     u->wake_fd = -1;
     u->polls_max = (config->without & PICA__WITHOUT_RING_POLL) != 0 ? 0 : PICA__URING_POLLS_MAX;

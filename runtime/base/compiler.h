@@ -55,4 +55,18 @@
 #define PICA__MODEL 0
 #endif
 
+/* In line wherever it is called. Not for ThreadSanitizer: code that it does not see must stay apart from what it sees. */
+#if PICA__TSAN
+#define PICA__INLINE inline
+#else
+#define PICA__INLINE inline __attribute__((always_inline))
+#endif
+/* Of a function that is called from other files, where gcc, which optimizes across files, is to have it in line although
+ * it is not small. (clang does not, and warns.) */
+#if defined(__clang__)
+#define PICA__INLINED
+#else
+#define PICA__INLINED inline
+#endif
+
 #endif

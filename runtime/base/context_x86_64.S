@@ -6,7 +6,13 @@
  *
  * The return is a pop and an indirect jump. A `ret` would be predicted from the processor's stack
  * of return addresses, which belongs to the other execution, so it would be mispredicted at every
- * switch (8.6 against 2.4 ns). `notrack` because a return address has no landing pad.
+ * switch between two that stand in different places (8.6 against 2.4 ns). `notrack` because a return
+ * address has no landing pad.
+ *
+ * pica__context_swap is the same, jumped to with the place to go on in rax (pica__context_pass): what a
+ * call would leave on the stack of return addresses nobody would take from it, so that each return of
+ * the other execution would be predicted from the place of the one above it. Without, tasks that wait
+ * in the same place return as the one before them was called: 7 against 33 ns for three frames.
  *
  * Unwinding: both stacks have the same layout at the instruction that exchanges the stack pointer,
  * so the description before it also holds behind it, and means the other execution from there on.
@@ -22,10 +28,20 @@
     .globl pica__context_switch
     .hidden pica__context_switch
     .type pica__context_switch, @function
+    .globl pica__context_swap
+    .hidden pica__context_swap
+    .type pica__context_swap, @function
     .p2align 6
 pica__context_switch:
     .cfi_startproc
     endbr64
+    popq %rax
+    .cfi_adjust_cfa_offset -8
+    .cfi_register %rip, %rax
+pica__context_swap:
+    pushq %rax
+    .cfi_adjust_cfa_offset 8
+    .cfi_offset %rip, -8
     pushq %rbp
     .cfi_adjust_cfa_offset 8
     .cfi_rel_offset %rbp, 0
@@ -70,6 +86,7 @@ pica__context_switch:
     notrack jmpq *%rcx
     .cfi_endproc
     .size pica__context_switch, . - pica__context_switch
+    .size pica__context_swap, . - pica__context_swap
 
 /*
  * The first frame of every context: rbx is the function, r12 its argument, the stack is empty. Its

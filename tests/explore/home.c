@@ -201,7 +201,7 @@ void ex_home(pica_runtime *rt, unsigned spontaneous, int result) {
     memset(&home, 0, sizeof home);
     home.loop = &rt->loop[0];
     home.loop->engine = &home.engine;
-    home.engine.ops = &engine_ops;
+    pica__engine_init(&home.engine, &engine_ops);
     home.spontaneous = spontaneous;
     home.result = result;
     ex_name(&home.loop->inbox, "inbox");

@@ -8,6 +8,7 @@
 #include "runtime/base/overflow.h"
 #include "runtime/base/alloc.h"
 #include "runtime/base/log.h"
+#include "runtime/run.h"
 #include "runtime/signal.h"
 #include "runtime/simulate.h"
 #include "runtime/slow.h"
@@ -95,7 +96,7 @@ int pica__engine_create(pica__engine **out, const pica__config *config) {
         return model.refuse;
     }
     struct model_engine *e = ex_alloc(sizeof *e);
-    e->engine.ops = &engine_ops;
+    pica__engine_init(&e->engine, &engine_ops);
     model.engines_left++;
     *out = &e->engine;
     ex_touch(&e->engine, sizeof e->engine); /* this file's own writes are not seen */

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "runtime/run.h"
 #include "runtime/worker.h"
 #include "tests/explore/model.h"
 

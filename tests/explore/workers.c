@@ -110,7 +110,7 @@ static void worker_init(unsigned i) {
     pica__loop_init(&model.loop[i], &model.rt, i);
     memset(&model.engine[i], 0, sizeof model.engine[i]);
     memset(model.seen[i], 0, sizeof model.seen[i]);
-    model.engine[i].engine.ops = &engine_ops;
+    pica__engine_init(&model.engine[i].engine, &engine_ops);
     model.loop[i].engine = &model.engine[i].engine;
     ex_quiet(&w->steps, sizeof w->steps);
     ex_quiet(&w->stats, sizeof w->stats);

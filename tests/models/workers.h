@@ -103,7 +103,7 @@ static void workers_init(void) {
         loops[i].worker = w;
         loops[i].engine = &engines[i].engine;
         atomic_init(&loops[i].timers.earliest, INT64_MAX);
-        engines[i].engine.ops = &engine_ops;
+        pica__engine_init(&engines[i].engine, &engine_ops);
 #ifdef SEARCHING
         w->searching = i < RUNNING;
 #endif

@@ -513,6 +513,20 @@ CASE(a_deadline_holds_after_others_that_moved_on) {
     pthread_join(thread, NULL);
 }
 
+/* Who goes by `ahead` does not ask the clock; so it must not stay behind. */
+CASE(a_time_ahead_is_told_of_when_it_comes) {
+    int64_t length = 20 * INT64_C(1000000);
+    for (int i = 0; i < 3; i++) {
+        wait_early(engine, length);
+        PT_CHECK(strcmp(engine->ops->name, "epoll") != 0 || engine->ahead != INT64_MAX);
+        int64_t last = pica__now() + length, end = last + 2 * INT64_C(1000000000);
+        while (pica__now() < end && (engine->ahead <= pica__now() || pica__now() < last)) {
+            (void)pica__engine_wait(engine, 0);
+        }
+        PT_CHECK(engine->ahead > pica__now());
+    }
+}
+
 /* The same, asleep: the wake comes while it waits. */
 static void *soon_waker(void *arg) {
     usleep(1000); /* until it sleeps; if it does not yet, another of the waits does */
