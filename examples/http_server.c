@@ -64,14 +64,14 @@ struct conn {
 static const char hello[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
                             "Content-Length: 13\r\n\r\nHello, World!";
 
-/* Hands the answers to the writer, and more, if that did not fit, behind them. */
+/* Hands the answers to the writer, and what did not fit behind them; it sends them with those that follow. */
 static void put_out(struct conn *c, const char *more, size_t size) {
     struct iovec parts[] = {{c->out, c->out_size}, {(void *)(uintptr_t)more, size}};
-    if (size > 0 && !c->corked) {
+    if (!c->corked) {
         pica_writer_cork(c->writer);
         c->corked = true;
     }
-    int rc = pica_writer_writelines(c->writer, parts, size > 0 ? 2 : 1);
+    int rc = pica_writer_writelines(c->writer, parts, 2);
     c->error = rc < 0 ? rc : c->error;
     c->out_size = 0;
 }
@@ -265,8 +265,9 @@ static ssize_t answer_piece(struct conn *c, const char *data, size_t size) {
         answer(c, c->refuse != NULL ? c->refuse : "400 Bad Request", "", 0);
     }
     pica_reader_consume(c->reader, size);
-    put_out(c, NULL, 0);
-    int rc = c->corked ? pica_writer_uncork(c->writer) : 0;
+    int rc = pica_writer_write(c->writer, c->out, c->out_size);
+    c->out_size = 0;
+    rc = c->corked && rc == 0 ? pica_writer_uncork(c->writer) : rc;
     c->corked = false;
     rc = c->error < 0 ? c->error : rc;
     return rc == 0 && pica_writer_pending(c->writer) > 0 ? wait_for(c, NULL, idle) : rc;
