@@ -545,16 +545,20 @@ static void sleep_early(pica__engine *engine) {
     }
 }
 
+static void watch_pipes(pica__engine *engine, int n, struct probe p[], int fds[][2]) {
+    for (int i = 0; i < n; i++) {
+        PT_REQUIRE(pipe2(fds[i], O_CLOEXEC | O_NONBLOCK) == 0);
+        poll_init(&p[i], engine, fds[i][0], POLLIN, true);
+        submit(&p[i]);
+    }
+}
+
 /* A loop that has such waits and some sockets may wait for them elsewhere from then on: no event is lost by that. */
 CASE(sockets_go_on_after_waits_with_limits) {
     enum { PIPES = 8 };
     static struct probe p[PIPES];
     static int fds[PIPES][2];
-    for (int i = 0; i < PIPES; i++) {
-        PT_REQUIRE(pipe2(fds[i], O_CLOEXEC | O_NONBLOCK) == 0);
-        poll_init(&p[i], engine, fds[i][0], POLLIN, true);
-        submit(&p[i]);
-    }
+    watch_pipes(engine, PIPES, p, fds);
     for (int round = 0; round < 4; round++) {
         for (int i = 0; i < PIPES; i++) {
             char got;
@@ -585,11 +589,7 @@ CASE(a_flood_comes_in_pieces) {
     enum { PIPES = 300 };
     static struct probe p[PIPES];
     static int fds[PIPES][2];
-    for (int i = 0; i < PIPES; i++) {
-        PT_REQUIRE(pipe2(fds[i], O_CLOEXEC | O_NONBLOCK) == 0);
-        poll_init(&p[i], engine, fds[i][0], POLLIN, true);
-        submit(&p[i]);
-    }
+    watch_pipes(engine, PIPES, p, fds);
     wait_quietly(engine);
     for (int i = 0; i < PIPES; i++) {
         PT_EQ(write(fds[i][1], "x", 1), 1);
