@@ -4,6 +4,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 #include "tests/support/tasks.h"
 
@@ -232,6 +233,48 @@ TASK_TEST(nobody_wakes_for_a_scope_that_was_left) {
     PT_EQ(pica_sleep(0.1), 0);
     PT_EQ(pica_runtime_get_stats(pica_current_runtime(), &after), 0);
     PT_EQ(after.parks - before.parks, 1);
+    return 0;
+}
+
+struct pokes {
+    pica_loop *loop;
+    pica_event *end;
+};
+
+static void poked(void *arg) {
+    (void)arg;
+}
+
+static void *poke_often(void *arg) {
+    struct pokes *pokes = arg;
+    for (int i = 0; i < 12; i++) {
+        usleep(3000); /* so that the loop sleeps in between */
+        PT_EQ(pica_call_soon_threadsafe(pokes->loop, poked, NULL, NULL), 0);
+    }
+    pica_event_set(pokes->end);
+    return NULL;
+}
+
+/* Waits that ended before their limit may have left that to the kernel; a loop that does not wait any more must look
+ * at the clock itself. */
+TASK_TEST(expires_while_the_loop_never_waits) {
+    (void)arg;
+    pica_event end = PICA_EVENT_INIT;
+    struct pokes pokes = {pica_current_loop(), &end};
+    pica_timeout t;
+    pthread_t thread;
+    PT_EQ(pica_timeout_enter(&t, 0.3), 0);
+    PT_EQ(pthread_create(&thread, NULL, poke_often, &pokes), 0);
+    PT_EQ(pica_timeout_exit(&t, pica_event_wait(&end)), 0);
+    PT_EQ(pthread_join(thread, NULL), 0);
+    PT_EQ(pica_timeout_enter(&t, 0.4), 0);
+    double patience = pica_time() + 20;
+    int rc = 0;
+    while (rc == 0 && pica_time() < patience) {
+        rc = pica_yield();
+    }
+    PT_EQ(pica_timeout_exit(&t, rc), PICA_ETIMEDOUT);
+    nothing_pends(0);
     return 0;
 }
 
