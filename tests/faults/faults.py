@@ -7,6 +7,7 @@ reliability), method, faults injected, failures. Exit status: 0 no failures, 1 s
 
 import argparse
 import collections
+import ctypes
 import os
 import pathlib
 import random
@@ -30,6 +31,16 @@ def log(*words):
     print(*words, file=sys.stderr, flush=True)
 
 
+def usable_engines():
+    """What PICA_ENGINE may demand here: io_uring may be forbidden, by seccomp or a sysctl."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    ring = libc.syscall(425, 1, ctypes.create_string_buffer(120))  # io_uring_setup, on every processor
+    if ring < 0:
+        return ("epoll",)
+    os.close(ring)
+    return ("uring", "epoll")
+
+
 class Run:
     """The arguments of a script, its chance, its time and its rows."""
 
@@ -43,6 +54,7 @@ class Run:
         self.chance = random.Random(self.options.seed)
         self.end = time.monotonic() + self.options.seconds
         self.rows = collections.OrderedDict()
+        self.engines = usable_engines()
         log(f"{pathlib.Path(sys.argv[0]).name}: seed {self.options.seed}")
 
     @property
@@ -52,6 +64,9 @@ class Run:
 
     def example(self, name):
         return serving.program(str(self.build / "examples"), name)
+
+    def engine(self):
+        return self.chance.choice(self.engines)
 
     def time_left(self):
         return self.end - time.monotonic()

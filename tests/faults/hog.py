@@ -63,7 +63,7 @@ def silence(server):
 def serve(run, count):
     row = run.row("3 13 processor taken", f"1 to 4 busy processes on one processor, {HTTP}")
     with serving.Server(run.example(HTTP), "--idle", str(IDLE), workers=run.chance.choice((1, 2, 3)),
-                        environment={"PICA_ENGINE": run.chance.choice(("uring", "epoll"))}) as server, Hogs(count):
+                        environment={"PICA_ENGINE": run.engine()}) as server, Hogs(count):
         before = server.descriptors()
         late = [silence(server) for _ in range(3)]
         longest = ask(server, 30)
@@ -84,7 +84,7 @@ def workloads(run, count):
     with Hogs(count):
         command = [str(run.build / "tests/pica-sim"), "--workload",
                    run.chance.choice(("pool", "timers", "locks", "rpc")), "--real",
-                   run.chance.choice(("uring", "epoll"))]
+                   run.engine()]
         ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=serving.LIMIT,
                              check=False, env=dict(os.environ, PICA_WORKERS=run.chance.choice("123")))
         run.count(row, count, [] if ran.returncode == 0 else [ran.stdout + ran.stderr], " ".join(command))

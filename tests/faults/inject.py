@@ -60,11 +60,12 @@ SERVERS = ("pica-echo-server", "pica-http-server")
 class Injection:
     """One call, one error, and when."""
 
-    def __init__(self, chance, entry, error, exact, loader):
+    def __init__(self, run, entry, error, exact, loader):
         """loader: how many calls of a kind the dynamic loader makes, which is not under test."""
         calls, _, engine, _ = entry
+        chance = run.chance
         self.calls, self.error, self.exact = calls, error, exact
-        self.engine = engine or chance.choice(("uring", "epoll"))
+        self.engine = engine or run.engine()
         first = chance.choice((1, 2, 3, chance.randrange(1, 60)))
         # Without the last, once. An error in every single call for ever is no transient one.
         steps = ("", f"+{chance.choice((2, 3, 7))}") + (() if exact else ("+",))
@@ -174,11 +175,15 @@ def possible():
     return None if tried.returncode == 0 else f"strace: {tried.stderr.strip()[-80:]}"
 
 
-def in_turn(chance):
+def possible_here(run, entry):
+    return "uring" in run.engines or "uring" not in (entry[2] or entry[0])
+
+
+def in_turn(run):
     """Every call with every error: each call once before any has its second error."""
-    rounds = []
+    chance, rounds = run.chance, []
     for table, exact in ((TRANSIENT, True), (REFUSED, False)):
-        for entry in table:
+        for entry in (entry for entry in table if possible_here(run, entry)):
             errors = entry[1].split()
             chance.shuffle(errors)
             rounds += [(turn, chance.random(), entry, error, exact) for turn, error in enumerate(errors)]
@@ -190,8 +195,8 @@ def main():
     why = possible()
     loader = loader_calls(run) if why is None else {}
     while why is None and run.time_left() > 0:
-        for entry, error, exact in in_turn(run.chance):
-            injection = Injection(run.chance, entry, error, exact, loader)
+        for entry, error, exact in in_turn(run):
+            injection = Injection(run, entry, error, exact, loader)
             row = run.row(f"{entry[3]} errors of system calls",
                           f"strace {entry[0]}: {entry[1].replace(' ', ',')}")
             start = time.monotonic()
@@ -207,6 +212,8 @@ def main():
         key = f"{entry[3]} errors of system calls", f"strace {entry[0]}: {entry[1].replace(' ', ',')}"
         if why is not None:
             run.skip(*key, why)
+        elif not possible_here(run, entry):
+            run.skip(*key, "io_uring is not permitted here")
         elif run.rows.get(key, [0])[0] == 0 and not run.rows.get(key, [0, 0])[1]:
             run.skip(*key, "the time was too short for it to occur")
     run.finish()

@@ -103,7 +103,7 @@ def address_space(run):
     row = run.row("17 no address space", "RLIMIT_AS 2 to 512 MiB, workloads")
     for size in (8, 24, 64, 512) if run.short else (2, 4, 6, 8, 10, 12, 16, 20, 24, 28, 32, 48, 64, 128, 256, 512):
         command = ["prlimit", f"--as={size << 20}", str(run.build / "tests/pica-sim"), "--workload",
-                   run.chance.choice(faults.INDEPENDENT), "--real", run.chance.choice(("uring", "epoll"))]
+                   run.chance.choice(faults.INDEPENDENT), "--real", run.engine()]
         ran = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                              text=True, timeout=serving.LIMIT, check=False)
         clear = faults.ended_clearly(ran.returncode, ran.stdout)
@@ -114,7 +114,7 @@ def main():
     run = faults.Run(__doc__, 20)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while True:
-        for engine in ("uring", "epoll"):
+        for engine in run.engines:
             descriptors(run, engine)
         locked = [0, 8 << 20] if run.short else [0, 4096, 65536, 1 << 20, 8 << 20]
         confined(run, "17 18 no locked memory", "RLIMIT_MEMLOCK 0 to 8 MiB, user 65534",

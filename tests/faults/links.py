@@ -73,7 +73,7 @@ class Link:
 def server_of(run, link, name):
     limits = ("--idle", str(IDLE)) if name == HTTP and link.short else ()
     server = serving.Server(run.example(name), "--host", THERE, *limits, workers=run.chance.choice((1, 2, 3)),
-                            prefix=link.there, environment={"PICA_ENGINE": run.chance.choice(("uring", "epoll"))})
+                            prefix=link.there, environment={"PICA_ENGINE": run.engine()})
     server.address = (THERE, server.address[1])
     return server
 

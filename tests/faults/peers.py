@@ -23,7 +23,7 @@ def server_of(run, name):
     # Stalls are shorter than the limit, but a busy machine adds to them.
     limits = ("--idle", "10") if name == HTTP else ()
     return serving.Server(run.example(name), *limits, workers=run.chance.choice((1, 2, 3)),
-                          environment={"PICA_ENGINE": run.chance.choice(("uring", "epoll"))})
+                          environment={"PICA_ENGINE": run.engine()})
 
 
 def through_proxy(run, name):
@@ -71,7 +71,7 @@ def slow_readers(run, name):
 def silent(run):
     row = run.row("13 14 28 silent peers", f"--idle {IDLE}, {HTTP}")
     with serving.Server(run.example(HTTP), "--idle", str(IDLE), workers=run.chance.choice((1, 2, 3)),
-                        environment={"PICA_ENGINE": run.chance.choice(("uring", "epoll"))}) as server:
+                        environment={"PICA_ENGINE": run.engine()}) as server:
         before = server.descriptors()
         start = time.monotonic()
         socks = server.connect_all(32)

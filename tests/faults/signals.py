@@ -110,7 +110,7 @@ def start(run, grace):
     return subprocess.Popen([run.example(NAME), "--port", "0", "--grace", str(grace), "--idle", "30"],
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             env=dict(faults.os.environ, PICA_WORKERS=run.chance.choice("123"),
-                                     PICA_ENGINE=run.chance.choice(("uring", "epoll")), PICA_LOG="error"))
+                                     PICA_ENGINE=run.engine(), PICA_LOG="error"))
 
 
 def finish(process, deadline, what):
