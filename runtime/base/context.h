@@ -37,6 +37,14 @@ void pica__context_make(pica__context *c, void *lo, void *hi, void (*entry)(void
  */
 void pica__context_switch(pica__context *from, const pica__context *to);
 
+#if defined(__AVX512F__)
+#define PICA__CONTEXT_AVX512                                                                         \
+    , "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25",      \
+        "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k1", "k2", "k3", "k4", "k5", "k6", "k7"
+#else
+#define PICA__CONTEXT_AVX512
+#endif
+
 /* The same for a function that runs at each switch. It must make a call besides, so that the compiler keeps
  * nothing below its stack pointer (the red zone). */
 static inline void pica__context_pass(pica__context *from, const pica__context *to) {
@@ -50,7 +58,7 @@ static inline void pica__context_pass(pica__context *from, const pica__context *
                      : "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "cc", "memory", "st", "st(1)", "st(2)",
                        "st(3)", "st(4)", "st(5)", "st(6)", "st(7)", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4",
                        "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14",
-                       "xmm15");
+                       "xmm15" PICA__CONTEXT_AVX512);
 #else
     pica__context_switch(from, to);
 #endif
