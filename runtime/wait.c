@@ -82,7 +82,7 @@ static inline void stack_prefetch(const pica__wait *wait) {
 }
 
 PICA__NO_TSAN PICA__INLINED int pica__suspend_ahead(pica__wait *wait, bool (*commit)(pica__wait *wait),
-                                      pica__ahead_fn ahead, void *arg, bool *called) {
+                                                     pica__ahead_fn ahead, void *arg, bool *called) {
     pica_task *task = wait->task;
     task->ahead = ahead;
     task->ahead_arg = arg;

@@ -15,7 +15,6 @@
 #include "runtime/base/park.h"
 #include "runtime/base/sim/sim.h"
 #include "runtime/deadlock.h"
-#include "runtime/fpcheck.h"
 #include "runtime/rt.h"
 #include "runtime/run.h"
 #include "runtime/san.h"
@@ -531,15 +530,11 @@ static void park(pica__worker *worker) {
 
 static bool obey(pica__worker *worker);
 
-static PICA__NOINLINE bool turn_apart(pica__worker *worker) {
-    return turn(worker);
-}
-
 /* The phase is a new one, or a pause: now. As obey. */
 static PICA__NOINLINE bool obey_phase(pica__worker *worker, uint32_t now) {
     pica_runtime *rt = worker->rt;
     if ((now & 3) == PICA__PAUSED && now / 4 != worker->seen_phase / 4) {
-        (void)turn_apart(worker); /* a run that was stopped before it began: one turn all the same */
+        (void)turn(worker); /* a run that was stopped before it began: one turn all the same */
     }
     worker->seen_phase = now;
     if ((now & 3) == PICA__PAUSED) {

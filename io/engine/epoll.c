@@ -400,7 +400,9 @@ PICA__HOT PICA__INLINED int pica__epoll_wait(pica__engine *engine, int64_t deadl
     }
     batch_fill(e, deadline);
     delivered = deliver_batch(e, delivered);
-    engine->ahead = PICA__LIKELY(e->next == e->count) ? e->clock.armed : INT64_MAX;
+    /* A full batch, or one that is not all delivered, may have left the clock's event behind. */
+    bool all = e->next == e->count && e->count < BATCH;
+    engine->ahead = PICA__LIKELY(all) ? e->clock.armed : INT64_MAX;
     return delivered;
 }
 

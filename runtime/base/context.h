@@ -47,7 +47,7 @@ void pica__context_switch(pica__context *from, const pica__context *to);
 
 /* The same for a function that runs at each switch. It must make a call besides, so that the compiler keeps
  * nothing below its stack pointer (the red zone). */
-static inline void pica__context_pass(pica__context *from, const pica__context *to) {
+static inline __attribute__((always_inline)) void pica__context_pass(pica__context *from, const pica__context *to) {
 #if defined(__x86_64__)
     /* Everything that a call may change. Why it is none: context_x86_64.S. */
     __asm__ volatile("leaq 1f(%%rip), %%rax\n\t"

@@ -577,6 +577,7 @@ CASE(sockets_go_on_after_waits_with_limits) {
     }
     if (strcmp(engine->ops->name, "io_uring") == 0) {
         PT_CHECK(atomic_load(&engine->part) != NULL);
+        PT_EQ(engine->ahead, atomic_load(&engine->part)->ahead);
     }
     for (int i = 0; i < PIPES; i++) {
         cancel(&p[i]);
