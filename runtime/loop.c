@@ -1,6 +1,7 @@
 /* Loops: FIFO, inbox, timers. See loop.h. */
 #include "runtime/loop.h"
 
+#include "runtime/alarm.h"
 #include "runtime/base/check.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/compiler.h"
@@ -94,6 +95,7 @@ int pica__loop_init(pica_loop *loop, pica_runtime *rt, unsigned index) {
     pica__heap_init(&loop->timers.heap);
     atomic_init(&loop->timers.earliest, INT64_MAX);
     atomic_init(&loop->timers.resting, 0);
+    pica__alarms_init(loop);
     pica__pauses_init(&loop->pauses);
     pica__lock_init(&loop->registry.lock);
     pica__list_init(&loop->registry.tasks);
@@ -111,6 +113,7 @@ int pica__loop_init(pica_loop *loop, pica_runtime *rt, unsigned index) {
 
 void pica__loop_fini(pica_loop *loop) {
     pica__heap_destroy(&loop->timers.heap);
+    pica__alarms_fini(loop);
 }
 
 bool pica__loop_is_mine(const pica_loop *loop) {
@@ -149,8 +152,9 @@ void pica__loop_drain_inbox(pica_loop *loop) {
 /* --- timers --- */
 
 int64_t pica__deadline(double seconds) {
-    double when = (double)pica__now() + pica__round_up(seconds * 1e9);
-    return when >= 9.2e18 ? INT64_MAX : when <= 0 ? 0 : (int64_t)when;
+    int64_t ns = pica__nanoseconds(seconds);
+    int64_t now = pica__now();
+    return ns < INT64_MAX - now ? now + ns : INT64_MAX;
 }
 
 void pica__timer_init(pica__timer *timer, void (*fire)(pica__timer *timer)) {
@@ -159,24 +163,30 @@ void pica__timer_init(pica__timer *timer, void (*fire)(pica__timer *timer)) {
     timer->fire = fire;
 }
 
-void pica__timers_changed(pica_loop *loop) {
+/* With the loop's timers.lock held, after the heap has changed. */
+static void timers_changed(pica_loop *loop) {
     pica__heap_node *first = pica__heap_min(&loop->timers.heap);
     atomic_store_explicit(&loop->timers.earliest, first == NULL ? INT64_MAX : first->when,
                           memory_order_relaxed);
 }
 
-/* With the loop's timers.lock held. timer->loop, which the timer's owner reads without it, stays what it is. */
-static int put_in(pica_loop *loop, pica__timer *timer, int64_t when) {
+int pica__timer_put_in(pica_loop *loop, pica__timer *timer, int64_t when) {
     timer->node.when = when;
     timer->due = when;
     int rc = pica__heap_push(&loop->timers.heap, &timer->node);
-    pica__timers_changed(loop);
+    timers_changed(loop);
     return rc;
+}
+
+void pica__timer_take_out(pica_loop *loop, pica__timer *timer) {
+    pica__timer_uncount(loop, timer);
+    pica__heap_remove(&loop->timers.heap, &timer->node);
+    timers_changed(loop);
 }
 
 int pica__timer_push_locked(pica_loop *loop, pica__timer *timer, int64_t when, bool *earliest) {
     timer->loop = loop;
-    int rc = put_in(loop, timer, when);
+    int rc = pica__timer_put_in(loop, timer, when);
     *earliest = rc == 0 && pica__heap_min(&loop->timers.heap) == &timer->node;
     return rc;
 }
@@ -202,21 +212,6 @@ PICA__HOT int pica__timer_arm(pica_loop *loop, pica__timer *timer, int64_t when)
     return rc;
 }
 
-/* With the loop's timers.lock held. */
-static void resting_add(pica_loop *loop, size_t n) {
-    size_t resting = atomic_load_explicit(&loop->timers.resting, memory_order_relaxed);
-    atomic_store_explicit(&loop->timers.resting, resting + n, memory_order_relaxed);
-}
-
-/* With the loop's timers.lock held: out of the heap it is in. */
-static void take_out(pica_loop *loop, pica__timer *timer) {
-    if (timer->due == PICA__RESTS) {
-        resting_add(loop, SIZE_MAX);
-    }
-    pica__heap_remove(&loop->timers.heap, &timer->node);
-    pica__timers_changed(loop);
-}
-
 bool pica__timer_cancel(pica__timer *timer) {
     pica_loop *loop = timer->loop;
     if (loop == NULL) {
@@ -225,58 +220,10 @@ bool pica__timer_cancel(pica__timer *timer) {
     pica__lock(&loop->timers.lock);
     bool in = pica__heap_node_in(&timer->node);
     if (in) {
-        take_out(loop, timer);
+        pica__timer_take_out(loop, timer);
     }
     pica__unlock(&loop->timers.lock);
     return in;
-}
-
-PICA__HOT int pica__timer_move(pica_loop *loop, pica__timer *timer, int64_t when) {
-    if (PICA__UNLIKELY(timer->loop != loop)) {
-        (void)pica__timer_cancel(timer); /* of a loop where the task was before */
-    }
-    int rc = 0;
-    pica__lock(&loop->timers.lock);
-    bool in = pica__heap_node_in(&timer->node);
-    if (PICA__LIKELY(in && timer->node.when <= when)) {
-        if (timer->due == PICA__RESTS) {
-            resting_add(loop, SIZE_MAX);
-        }
-        timer->due = when;
-    } else {
-        if (in) {
-            take_out(loop, timer);
-        }
-        timer->loop = loop;
-        rc = put_in(loop, timer, when); /* wakes nobody: the loop is our own, and looks before it sleeps */
-    }
-    pica__unlock(&loop->timers.lock);
-    return rc;
-}
-
-PICA__HOT bool pica__timer_rest(pica__timer *timer) {
-    pica_loop *loop = timer->loop;
-    pica__lock(&loop->timers.lock);
-    bool in = pica__heap_node_in(&timer->node);
-    if (in) {
-        timer->due = PICA__RESTS;
-        resting_add(loop, 1);
-    }
-    pica__unlock(&loop->timers.lock);
-    return in;
-}
-
-void pica__loop_drop_resting(pica_loop *loop) {
-    pica__lock(&loop->timers.lock);
-    for (;;) {
-        pica__heap_node *first = pica__heap_min(&loop->timers.heap);
-        pica__timer *timer = first == NULL ? NULL : PICA__CONTAINER_OF(first, pica__timer, node);
-        if (timer == NULL || timer->due != PICA__RESTS) {
-            break;
-        }
-        take_out(loop, timer);
-    }
-    pica__unlock(&loop->timers.lock);
 }
 
 /* With the loop's timers.lock held. The earliest timer that is to fire now, taken out; NULL: none. Those that were
@@ -285,14 +232,16 @@ static pica__timer *pop_due(pica_loop *loop, int64_t now) {
     pica__heap_node *first;
     while ((first = pica__heap_min(&loop->timers.heap)) != NULL && first->when <= now) {
         pica__timer *timer = PICA__CONTAINER_OF(first, pica__timer, node);
-        take_out(loop, timer);
-        if (timer->due == PICA__RESTS) {
-            continue;
+        int64_t due = timer->due;
+        pica__timer_take_out(loop, timer);
+        if (due < -PICA__TIME_END) {
+            continue; /* it rests */
         }
-        if (timer->due <= now) {
+        due = due < 0 ? now - due : due; /* a limit that would count from the next look counts from now */
+        if (due <= now) {
             return timer;
         }
-        int rc = put_in(loop, timer, timer->due);
+        int rc = pica__timer_put_in(loop, timer, due);
         PICA__CHECK(rc == 0); /* one place is free */
     }
     return NULL;

@@ -38,17 +38,26 @@ typedef struct pica__call {
 /* A timer. Lies in what it is about; after pica__timer_cancel returned true it is out and may go. If
  * that returned false, fire runs or has run.
  *
- * One that is set again and again, always to later (the limit of each read of a connection), need not go through
- * the heap each time, where it would touch its neighbours' memory: pica__timer_move leaves it in its place and notes
- * when it is due, pica__timer_rest that it is not, and the loop looks at that when the time of its place has come.
- * So node.when <= due while it is in a heap, unless it rests. */
-#define PICA__RESTS INT64_MIN
+ * due, under the lock of the loop's timers, is its time; node.when, its place in the heap, is the same or earlier. That
+ * of an alarm (alarm.h) can also be negative: -limit is a limit that counts from the loop's next look; what is less
+ * than -PICA__TIME_END rests, and was due at pica__timer_rested() before. */
+#define PICA__TIME_END (INT64_C(1) << 62)
 typedef struct pica__timer {
     pica__heap_node node;
-    int64_t due;                           /* or PICA__RESTS; under the lock of the loop's timers */
+    int64_t due;
     pica_loop *loop;                       /* whose heap it is or was in; written by its owner while it is out */
     void (*fire)(struct pica__timer *timer); /* on the loop's worker, without locks */
 } pica__timer;
+
+static inline bool pica__timer_rests(const pica__timer *timer) {
+    return timer->due < -PICA__TIME_END;
+}
+static inline int64_t pica__timer_rested(const pica__timer *timer) {
+    return timer->due - INT64_MIN;
+}
+static inline int64_t pica__timer_resting(int64_t due) {
+    return INT64_MIN + (due < PICA__TIME_END ? due : PICA__TIME_END - 1);
+}
 
 /* Something that holds a descriptor and is at home on a loop (a socket, a server). What is still open
  * when the runtime closes, and all tasks have ended, is closed by its loop: pin is called under the
@@ -68,6 +77,18 @@ typedef struct pica__rescuer {
     void (*pin)(struct pica__rescuer *rescuer);
     void (*rescue)(struct pica__rescuer *rescuer, bool all);
 } pica__rescuer;
+
+/* What tells the time to alarms that were set without it (alarm.h). Under the lock of the loop's timers. */
+struct pica__look {
+    int64_t least;        /* limits from this one on may count from it; INT64_MAX: none is to come */
+    uint32_t noted;       /* alarms whose limit counts from it */
+    uint32_t sets;        /* of alarms, since `since` */
+    int64_t since;
+    bool busy;            /* so often that a look is worth it */
+    pica__timer timer;    /* in the heap if one is to come */
+    pica__timer **alarms; /* that joined it */
+    uint32_t count, capacity;
+};
 
 struct pica_loop {
     struct pica_runtime *rt;
@@ -89,6 +110,7 @@ struct pica_loop {
         /* Timers in the heap that rest. Written under the lock (relaxed), read by the owner without it before it
          * sleeps: if it misses one that came to rest just now on another worker, it wakes once for nothing. */
         _Atomic size_t resting;
+        struct pica__look look;
     } timers;
     pica__pauses pauses;     /* owner only */
     struct {
@@ -156,7 +178,7 @@ static inline int64_t pica__loop_deadline(pica_loop *loop) {
     int64_t timer = atomic_load_explicit(&loop->timers.earliest, memory_order_relaxed);
     return timer < loop->pauses.earliest ? timer : loop->pauses.earliest;
 }
-/* Owner: takes timers that rest out, so that the next sleep does not end for one of them. */
+/* Owner: takes timers that rest out, so that the next sleep does not end for one of them. (alarm.c) */
 void pica__loop_drop_resting(pica_loop *loop);
 /* The same as pica__loop_deadline, before a sleep. */
 static inline int64_t pica__loop_deadline_to_sleep(pica_loop *loop) {
@@ -165,8 +187,25 @@ static inline int64_t pica__loop_deadline_to_sleep(pica_loop *loop) {
     }
     return pica__loop_deadline(loop);
 }
-/* With timers.lock held, after the heap has changed. */
-void pica__timers_changed(pica_loop *loop);
+/* With timers.lock held. Into the heap for `when`, timer->loop being the loop already (its owner reads that without
+ * the lock): -ENOMEM. Out of the heap it is in. */
+int pica__timer_put_in(pica_loop *loop, pica__timer *timer, int64_t when);
+void pica__timer_take_out(pica_loop *loop, pica__timer *timer);
+/* With timers.lock held: n more alarms rest (or, with SIZE_MAX, one less). */
+static inline void pica__timer_count_resting(pica_loop *loop, size_t n) {
+    size_t resting = atomic_load_explicit(&loop->timers.resting, memory_order_relaxed);
+    atomic_store_explicit(&loop->timers.resting, resting + n, memory_order_relaxed);
+}
+/* With timers.lock held, before what due says changes. */
+static inline void pica__timer_uncount(pica_loop *loop, const pica__timer *timer) {
+    if (timer->due < 0) {
+        if (pica__timer_rests(timer)) {
+            pica__timer_count_resting(loop, SIZE_MAX);
+        } else {
+            loop->timers.look.noted--;
+        }
+    }
+}
 /* Owner: fires the timers that are due, and ends the pauses; returns how many. */
 unsigned pica__loop_fire_timers(pica_loop *loop, int64_t now);
 
@@ -179,11 +218,6 @@ int pica__timer_push_locked(pica_loop *loop, pica__timer *timer, int64_t when, b
 void pica__timer_wake(pica_loop *loop);
 /* True if it was taken out. Any thread. */
 bool pica__timer_cancel(pica__timer *timer);
-/* Sets a timer that is out, or in any loop's heap, to `when`, on the worker's own loop. -ENOMEM: it is out. */
-int pica__timer_move(pica_loop *loop, pica__timer *timer, int64_t when);
-/* True if it will not fire any more until it is moved; its memory must stay until it was cancelled. False: fire runs
- * or has run. Any thread. */
-bool pica__timer_rest(pica__timer *timer);
 void pica__timer_init(pica__timer *timer, void (*fire)(pica__timer *timer));
 
 /* The next whole number at or above x. Not the C library's ceil, which some compilers call, and which lies in
@@ -194,6 +228,12 @@ static inline double pica__round_up(double x) {
     }
     int64_t whole = (int64_t)x;
     return (double)(whole + ((double)whole < x));
+}
+
+/* Seconds in ns, rounded up; 0 for negative ones, INT64_MAX for those that never end. seconds must not be NaN. */
+static inline int64_t pica__nanoseconds(double seconds) {
+    double ns = pica__round_up(seconds * 1e9);
+    return ns >= 9.2e18 ? INT64_MAX : ns <= 0 ? 0 : (int64_t)ns;
 }
 
 /* Seconds to a deadline in ns of pica__now; saturates. seconds must not be NaN. */

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <pica/timeout.h>
 
+#include "runtime/alarm.h"
 #include "runtime/base/alloc.h"
 #include "runtime/base/check.h"
 #include "runtime/base/clock.h"
@@ -87,8 +88,7 @@ static bool sleep_commit(pica__wait *wait) {
     } else if (pica__wait_publish(wait)) {
         waits = true;
     } else {
-        pica__heap_remove(&loop->timers.heap, &node->timer.node);
-        pica__timers_changed(loop);
+        pica__timer_take_out(loop, &node->timer);
     }
     pica__unlock(&loop->timers.lock);
     if (waits && earliest) {
@@ -182,7 +182,7 @@ static PICA__NOINLINE struct pica__alarm *alarm_make(pica_task *task) {
 }
 
 void pica__alarm_end(struct pica__alarm *alarm) {
-    (void)pica__timer_cancel(&alarm->timer);
+    pica__alarm_out(&alarm->timer);
     pica__free(alarm, sizeof *alarm);
 }
 
@@ -200,19 +200,22 @@ static int timeout_arm(struct timeout *t, double limit) {
         atomic_store_explicit(&t->state, EXPIRED, memory_order_relaxed);
         return 0;
     }
-    int64_t when = pica__deadline(limit);
-    if (when == INT64_MAX) {
-        return 0;
+    int64_t ns = pica__nanoseconds(limit);
+    if (ns >= PICA__TIME_END) {
+        return 0; /* more than a hundred years */
     }
+    pica_loop *loop = nearest_loop();
+    int rc;
     struct pica__alarm *alarm = t->task->alarm != NULL ? t->task->alarm : alarm_make(t->task);
-    if (alarm != NULL && alarm->scope == NULL) {
+    if (PICA__LIKELY(alarm != NULL && alarm->scope == NULL)) {
         alarm->scope = t;
         t->armed = &alarm->timer;
+        rc = pica__alarm_set(loop, t->armed, ns);
     } else {
         pica__timer_init(&t->own, own_due);
         t->armed = &t->own;
+        rc = pica__timer_arm(loop, t->armed, pica__now() + ns);
     }
-    int rc = pica__timer_move(nearest_loop(), t->armed, when);
     if (PICA__UNLIKELY(rc < 0)) {
         timeout_unarm(t);
     }
@@ -243,7 +246,7 @@ static bool timeout_disarm(struct timeout *t) {
     if (PICA__UNLIKELY(armed == NULL)) {
         return atomic_load_explicit(&t->state, memory_order_relaxed) != EXPIRED; /* of a limit that was over already */
     }
-    bool active = armed == &t->own ? pica__timer_cancel(armed) : pica__timer_rest(armed);
+    bool active = armed == &t->own ? pica__timer_cancel(armed) : pica__alarm_rest(armed);
     if (PICA__UNLIKELY(!active)) {
         /* Taken out by the loop, which has cancelled us, or is about to do so. */
         pica__backoff backoff = {0};

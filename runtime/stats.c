@@ -34,7 +34,8 @@ static void worker_stats(pica_runtime *rt, unsigned i, struct pica_worker_stats 
     stats->rescued = get(&w->stats.rescued);
     stats->operations = pica__engine_in_flight(loop->engine);
     pica__lock(&loop->timers.lock);
-    stats->timers = loop->timers.heap.count - atomic_load_explicit(&loop->timers.resting, memory_order_relaxed);
+    stats->timers = loop->timers.heap.count - atomic_load_explicit(&loop->timers.resting, memory_order_relaxed) -
+                    pica__heap_node_in(&loop->timers.look.timer.node); /* the library's own */
     pica__unlock(&loop->timers.lock);
     stats->ready_callbacks = get(&loop->ready_count);
     stats->deque_length =

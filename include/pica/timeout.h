@@ -21,8 +21,9 @@ typedef struct pica_timeout {
 } pica_timeout;
 
 /* Opens a scope that cancels the current task when limit seconds have passed. limit <= 0 cancels
- * at the next suspension; PICA_FOREVER never. Scopes nest and must be left in reverse order, by
- * the same task. Does not suspend. Task.
+ * at the next suspension; PICA_FOREVER never. It is never early; a limit of a second or more may be late by
+ * 1/64 of it where many are entered and left one after the other (they share looks at the clock), not in fifo order
+ * or simulated time. Scopes nest and must be left in reverse order, by the same task. Does not suspend. Task.
  * 0, or PICA_ENOTASK, -EINVAL (NaN), -ENOMEM. */
 PICA_API int pica_timeout_enter(pica_timeout *timeout, double limit);
 /* Leaves the scope. rc: the result of the body. Returns PICA_ETIMEDOUT if the scope expired, rc is

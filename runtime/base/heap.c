@@ -21,7 +21,7 @@ static bool before(const pica__heap_entry *a, const pica__heap_entry *b) {
 
 static void put(pica__heap *h, size_t at, pica__heap_entry entry) {
     h->entries[at] = entry;
-    entry.node->index = at;
+    entry.node->index = (uint32_t)at;
 }
 
 /* Fills the hole at `at` with `entry` or moves the hole towards the root. */
@@ -73,7 +73,7 @@ void pica__heap_destroy(pica__heap *h) {
 }
 
 static int resize(pica__heap *h, size_t capacity) {
-    if (capacity > SIZE_MAX / sizeof *h->entries) {
+    if (capacity > SIZE_MAX / sizeof *h->entries || capacity > PICA__HEAP_OUT) {
         return -ENOMEM;
     }
     pica__heap_entry *entries =

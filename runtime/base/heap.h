@@ -17,12 +17,13 @@
 #include <stdint.h>
 
 /* A node that is in no heap has this index. */
-#define PICA__HEAP_OUT SIZE_MAX
+#define PICA__HEAP_OUT UINT32_MAX
 
 typedef struct pica__heap_node {
     int64_t when; /* the key, by the caller; constant while in a heap */
     uint64_t seq; /* given by pica__heap_push() */
-    size_t index; /* place in the array, or PICA__HEAP_OUT */
+    uint32_t index; /* place in the array, or PICA__HEAP_OUT */
+    uint32_t tag;   /* whatever the node's owner keeps here; 0 at first */
 } pica__heap_node;
 
 typedef struct pica__heap_entry {
@@ -48,6 +49,7 @@ static inline void pica__heap_node_init(pica__heap_node *n) {
     n->when = 0;
     n->seq = 0;
     n->index = PICA__HEAP_OUT;
+    n->tag = 0;
 }
 
 static inline bool pica__heap_node_in(const pica__heap_node *n) {

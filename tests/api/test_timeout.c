@@ -236,6 +236,54 @@ TASK_TEST(nobody_wakes_for_a_scope_that_was_left) {
     return 0;
 }
 
+/* So many scopes, one after the other, that the loop does not ask the clock for each: their limit must neither end
+ * early nor much later, and what they leave behind wakes nobody. */
+static void be_busy(double limit, bool reschedule) {
+    pica_timeout t;
+    double begin = pica_time();
+    PT_EQ(pica_timeout_enter(&t, limit), 0);
+    for (int i = 0; i < 2000 || pica_time() - begin < 0.005; i++) {
+        if (reschedule) {
+            PT_EQ(pica_timeout_reschedule(&t, limit), 0);
+        } else {
+            PT_EQ(pica_timeout_exit(&t, i), i);
+            PT_EQ(pica_timeout_enter(&t, limit), 0);
+        }
+        if (i % 100 == 0) {
+            PT_EQ(pica_yield(), 0);
+        }
+    }
+    PT_EQ(pica_timeout_exit(&t, 7), 7);
+}
+
+TASK_TEST(long_limits_of_a_busy_loop) {
+    (void)arg;
+    for (int reschedule = 0; reschedule < 2; reschedule++) {
+        be_busy(1.0, reschedule != 0);
+        expires_in_time(1.0);
+        be_busy(1.5, reschedule != 0);
+        expires_in_time(0.05); /* a shorter one than the loop is used to */
+        be_busy(2.0, reschedule != 0);
+        expires_in_time(1.0);
+    }
+    return 0;
+}
+
+TASK_TEST(nobody_wakes_for_busy_scopes_that_were_left) {
+    (void)arg;
+    struct pica_runtime_stats before = {.size = sizeof before}, after = {.size = sizeof after};
+    if (pica_runtime_workers(pica_current_runtime()) != 1) {
+        return 0;
+    }
+    be_busy(2.0, false); /* the look would come after 1/64 of it */
+    PT_EQ(pica_runtime_get_stats(pica_current_runtime(), &before), 0);
+    PT_EQ(before.timers, 0);
+    PT_EQ(pica_sleep(0.1), 0);
+    PT_EQ(pica_runtime_get_stats(pica_current_runtime(), &after), 0);
+    PT_EQ(after.parks - before.parks, 1);
+    return 0;
+}
+
 struct pokes {
     pica_loop *loop;
     pica_event *end;

@@ -1,4 +1,5 @@
 /* Scenarios over the idle protocol: the library's own worker loops go to sleep while work comes. */
+#include "runtime/alarm.h"
 #include "runtime/worker.h"
 #include "tests/explore/workers.h"
 
@@ -95,12 +96,12 @@ static void finish_timer(void) {
     EX_CHECK(ex_deadline(0) == 1000);
 }
 
-/* Timers that stay in their place: one is moved, the other rests before its time, or fires. */
+/* Alarms, which stay in their place: one is moved, the other rests before its time, or fires. */
 static unsigned rested;
 
 static void rester(void *arg) {
     (void)arg;
-    rested += pica__timer_rest(&timers[1]);
+    rested += pica__alarm_rest(&timers[1]);
 }
 
 static void setup_moved(void) {
@@ -113,10 +114,10 @@ static void setup_moved(void) {
     rested = 0;
     for (int i = 0; i < 2; i++) {
         pica__timer_init(&timers[i], fired);
-        EX_CHECK(pica__timer_move(loop, &timers[i], 1000) == 0);
+        EX_CHECK(pica__alarm_set(loop, &timers[i], 1000) == 0);
     }
-    EX_CHECK(pica__timer_rest(&timers[0]));
-    EX_CHECK(pica__timer_move(loop, &timers[0], 3000) == 0);
+    EX_CHECK(pica__alarm_rest(&timers[0]));
+    EX_CHECK(pica__alarm_set(loop, &timers[0], 3000) == 0);
     ex_thread("rester", rester, NULL, false);
 }
 
@@ -124,6 +125,64 @@ static void finish_moved(void) {
     EX_CHECK(firings + rested == 2);
     EX_CHECK(pica__heap_empty(&loop->timers.heap));
     EX_CHECK(atomic_load(&loop->timers.resting) == 0);
+    EX_CHECK(loop->timers.look.noted == 0);
+}
+
+/* Alarms whose limits are noted learn the time from the look, and then fire, or rest, before that or after. The first
+ * is set once more when half of the time to the look is over. */
+static const int64_t long_limit = 64000000000;
+static int64_t set_at[2];
+static pica__timer again;
+
+static void note(int i) {
+    EX_CHECK(pica__alarm_set(loop, &timers[i], long_limit) == 0);
+    EX_CHECK(timers[i].due == -long_limit);
+    set_at[i] = ex_time;
+}
+
+static void note_again(pica__timer *timer) {
+    (void)timer;
+    note(0);
+}
+
+static void fired_after_limit(pica__timer *timer) {
+    int64_t passed = ex_time - set_at[timer - timers];
+    EX_CHECK(passed >= long_limit && passed <= long_limit + long_limit / 64);
+    fired(timer);
+}
+
+static void setup_noted(void) {
+    pica_runtime *rt = ex_workers(1);
+    loop = &rt->loop[0];
+    ex_name(&loop->timers.earliest, "earliest");
+    ex_name(&loop->timers.resting, "resting");
+    ex_name(&loop->timers.lock, "timers lock");
+    firings = 0;
+    rested = 0;
+    loop->timers.look.busy = true;
+    for (int i = 0; i < 2; i++) {
+        pica__timer_init(&timers[i], fired_after_limit);
+        EX_CHECK(pica__alarm_set(loop, &timers[i], long_limit) == 0); /* into the heap */
+        EX_CHECK(pica__alarm_set(loop, &timers[i], long_limit) == 0); /* joins the look */
+    }
+    EX_CHECK(pica__alarm_rest(&timers[0]));
+    note(0);
+    note(1);
+    EX_CHECK(loop->timers.look.noted == 2);
+    pica__timer_init(&again, note_again);
+    EX_CHECK(pica__timer_arm(loop, &again, ex_time + long_limit / 128) == 0);
+    ex_thread("rester", rester, NULL, false);
+}
+
+static bool noted_time(void) {
+    return ex_time_passes(6);
+}
+
+static void finish_noted(void) {
+    finish_moved();
+    EX_CHECK(loop->timers.look.count == 0);
+    EX_CHECK(timers[0].node.tag == 0 && timers[1].node.tag == 0);
+    pica__alarms_fini(loop);
 }
 
 /* --- two workers: work for anybody does not lie while one sleeps --- */
@@ -278,8 +337,10 @@ const struct ex_scenario ex_scenarios[] = {
      NULL, {EX_ALL, 0}, {3, 2}, {3, 2}, NULL},
     {"idle.due", "timers fire once and not early, or are cancelled", setup_due, finish_due, due_time, {2, 0},
      {1, 1}, {1, 1}, NULL},
-    {"idle.moved", "a timer that was moved fires at its new time, one that rests does not", setup_moved, finish_moved,
+    {"idle.moved", "an alarm that was moved fires at its new time, one that rests does not", setup_moved, finish_moved,
      due_time, {2, 0}, {2, 1}, {2, 1}, NULL},
+    {"idle.noted", "an alarm whose limit was noted without the time fires when that is over, one that rests does not",
+     setup_noted, finish_noted, noted_time, {2, 0}, {2, 1}, {2, 1}, NULL},
     {"idle.shared", "a task for any of two workers that go to sleep", setup_shared, ex_check_asleep, NULL,
      {2, 0}, {2, 1}, {2, 1}, NULL},
     {"idle.shared_two", "two tasks, the first needs both workers", setup_shared_two, ex_check_asleep, NULL,

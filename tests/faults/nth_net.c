@@ -215,7 +215,8 @@ NTH(streams, "pica_open_socket pica_writer_drain pica_reader_read pica_reader_mo
     n = n > 0 ? pica_reader_more(reader, &view) : n;
     n = n > 0 ? pica_reader_consume(reader, (size_t)n) : n;
     rc = n < 0 ? (int)n : rc;
-    NTH_STEP(rc, pica_reader_read(reader, large, LARGE) < 1 ? PICA_EINCOMPLETE : 0);
+    n = rc == 0 ? pica_reader_read(reader, large, LARGE) : 1;
+    rc = n < 0 ? (int)n : n == 0 ? PICA_EINCOMPLETE : rc;
     if (back != NULL) {
         pica_writer_abort(back); /* the other end sees it */
     }

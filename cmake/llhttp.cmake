@@ -1,0 +1,40 @@
+# llhttp, Node's HTTP parser: Debian's node-llhttp package has its C sources and its header. What is built of it:
+#
+#   pica_add_llhttp(TARGET)  a static library for the programs of the folder that calls this
+#
+# llhttp is generated code that says nothing about what is usual, and a third of its time in a server is spent on
+# jumps that the processor guessed wrong. So where gcc optimizes, it is given a profile: examples/llhttp/train.c, which
+# parses what servers meet, is built with counters and run, as a part of the build.
+find_path(PICA_LLHTTP_SOURCE llhttp.c PATHS /usr/share /usr/local/share PATH_SUFFIXES llhttp)
+find_path(PICA_LLHTTP_INCLUDE llhttp.h
+    PATHS /usr/share/include /usr/local/share/include PATH_SUFFIXES llhttp)
+mark_as_advanced(PICA_LLHTTP_INCLUDE PICA_LLHTTP_SOURCE)
+set(pica_have_llhttp OFF)
+if(PICA_LLHTTP_INCLUDE AND PICA_LLHTTP_SOURCE)
+    set(pica_have_llhttp ON)
+endif()
+
+# The names by which gcc finds the profile of a function contain the name of the object: both builds are told the
+# same one, which is that of the profile, too.
+set(pica_llhttp_profile "${PROJECT_BINARY_DIR}/examples/llhttp/profile/llhttp.gcda")
+get_filename_component(pica_llhttp_dump "${pica_llhttp_profile}" DIRECTORY)
+set(pica_llhttp_dump "-dumpdir;${pica_llhttp_dump}/;-dumpbase;llhttp.c;-dumpbase-ext;.c")
+set(pica_llhttp_trained OFF)
+if(pica_have_llhttp AND pica_lto AND NOT CMAKE_CROSSCOMPILING)
+    set(pica_llhttp_trained ON)
+    add_subdirectory("${PROJECT_SOURCE_DIR}/examples/llhttp" "${PROJECT_BINARY_DIR}/examples/llhttp")
+endif()
+
+function(pica_add_llhttp target)
+    set(parser "${PICA_LLHTTP_SOURCE}/llhttp.c")
+    add_library(${target} STATIC "${PICA_LLHTTP_SOURCE}/api.c" "${PICA_LLHTTP_SOURCE}/http.c" "${parser}")
+    target_include_directories(${target} SYSTEM PUBLIC "${PICA_LLHTTP_INCLUDE}")
+    target_compile_options(${target} PRIVATE -w)
+    # The parser calls the program for all that it finds, and its parts each other.
+    set_target_properties(${target} PROPERTIES INTERPROCEDURAL_OPTIMIZATION ${pica_lto})
+    if(pica_llhttp_trained)
+        add_dependencies(${target} pica_llhttp_profile)
+        set_source_files_properties("${parser}" PROPERTIES
+            COMPILE_OPTIONS "-fprofile-use;${pica_llhttp_dump}" OBJECT_DEPENDS "${pica_llhttp_profile}")
+    endif()
+endfunction()
