@@ -15,10 +15,12 @@ if(PICA_LLHTTP_INCLUDE AND PICA_LLHTTP_SOURCE)
 endif()
 
 # The names by which gcc finds the profile of a function contain the name of the object: both builds are told the
-# same one, which is that of the profile, too.
-set(pica_llhttp_profile "${PROJECT_BINARY_DIR}/examples/llhttp/profile/llhttp.gcda")
-get_filename_component(pica_llhttp_dump "${pica_llhttp_profile}" DIRECTORY)
-set(pica_llhttp_dump "-dumpdir;${pica_llhttp_dump}/;-dumpbase;llhttp.c;-dumpbase-ext;.c")
+# same one, that of the profile. pica_llhttp_dump(NAME): the options for llhttp's NAME.c.
+set(pica_llhttp_profile "${PROJECT_BINARY_DIR}/examples/llhttp/profile")
+set(pica_llhttp_parts llhttp http) # not api.c, which is not the same in every program
+function(pica_llhttp_dump out name)
+    set(${out} "-dumpdir;${pica_llhttp_profile}/;-dumpbase;${name}.c;-dumpbase-ext;.c" PARENT_SCOPE)
+endfunction()
 set(pica_llhttp_trained OFF)
 if(pica_have_llhttp AND pica_lto AND NOT CMAKE_CROSSCOMPILING)
     set(pica_llhttp_trained ON)
@@ -26,15 +28,21 @@ if(pica_have_llhttp AND pica_lto AND NOT CMAKE_CROSSCOMPILING)
 endif()
 
 function(pica_add_llhttp target)
-    set(parser "${PICA_LLHTTP_SOURCE}/llhttp.c")
-    add_library(${target} STATIC "${PICA_LLHTTP_SOURCE}/api.c" "${PICA_LLHTTP_SOURCE}/http.c" "${parser}")
+    add_library(${target} STATIC
+        "${PICA_LLHTTP_SOURCE}/api.c" "${PICA_LLHTTP_SOURCE}/http.c" "${PICA_LLHTTP_SOURCE}/llhttp.c")
     target_include_directories(${target} SYSTEM PUBLIC "${PICA_LLHTTP_INCLUDE}")
     target_compile_options(${target} PRIVATE -w)
     # The parser calls the program for all that it finds, and its parts each other.
     set_target_properties(${target} PROPERTIES INTERPROCEDURAL_OPTIMIZATION ${pica_lto})
-    if(pica_llhttp_trained)
-        add_dependencies(${target} pica_llhttp_profile)
-        set_source_files_properties("${parser}" PROPERTIES
-            COMPILE_OPTIONS "-fprofile-use;${pica_llhttp_dump}" OBJECT_DEPENDS "${pica_llhttp_profile}")
+    if(NOT pica_llhttp_trained)
+        return()
     endif()
+    add_dependencies(${target} pica_llhttp_profile)
+    foreach(name IN LISTS pica_llhttp_parts)
+        pica_llhttp_dump(dump ${name})
+        # What is usual is compared first, so a table of jumps would only be one guess more.
+        set_source_files_properties("${PICA_LLHTTP_SOURCE}/${name}.c" PROPERTIES
+            COMPILE_OPTIONS "-fprofile-use;-fno-jump-tables;${dump}"
+            OBJECT_DEPENDS "${pica_llhttp_profile}/${name}.gcda")
+    endforeach()
 endfunction()

@@ -4,16 +4,14 @@
  *     curl http://127.0.0.1:PORT/                            Hello, World!
  *     curl --data-binary @FILE http://127.0.0.1:PORT/echo    the body back, up to 1 MiB
  *
- * Prints "listening PORT"; port 0, the default: any. Requests that came in one read are answered
- * with one send, or with one for each 4 KiB of them, after which others get their turn. The parser
- * eats the bytes where the reader has them, so an idle connection holds no buffer, and gets no more
- * at a time than a head may still have. Every wait has a limit: --idle seconds for the next bytes,
- * for a whole head, and for a client that does not read. What a client still sends after it was
- * refused is read slowly, up to 4 MiB, so that it can see why. SIGTERM or
- * SIGINT: no new connections, and every client's task is cancelled, which means "be done soon":
- * requests in flight are answered with Connection: close, idle connections end. After --grace
- * seconds the rest is cancelled for good. The exit code is 0; a second signal kills. SIGUSR1 prints
- * "served A B ...", each worker's steps. */
+ * Prints "listening PORT"; port 0, the default: any. Requests that came in one read are answered with one send, or
+ * with one for each 4 KiB of them, after which others get their turn. The parser eats the bytes where the reader has
+ * them, so an idle connection holds no buffer, and gets no more at a time than a head may still have. Every wait has
+ * a limit: --idle seconds for the next bytes, for a whole head, and for a client that does not read. What a client
+ * still sends after it was refused is read slowly, up to 4 MiB, so that it can see why. SIGTERM or SIGINT: no new
+ * connections, and every client's task is cancelled, which means "be done soon": requests in flight are answered
+ * with Connection: close, idle connections end. After --grace seconds the rest is cancelled for good. The exit code
+ * is 0; a second signal kills. SIGUSR1 prints "served A B ...", each worker's steps. */
 #include <pica.h>
 
 #include <llhttp.h>
@@ -25,10 +23,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* OUT: the answers to 16 plain requests; with it the task's stack still fits into one page. */
-enum { MAX_HEAD = 16 << 10, MAX_BODY = 1 << 20, OUT = 1280 };
-/* Bytes that are parsed before others get their turn. */
-enum { PIECE = 4 << 10 };
+/* OUT: the answers to 16 plain requests. PIECE: bytes that are parsed before others get their turn. */
+enum { MAX_HEAD = 16 << 10, MAX_BODY = 1 << 20, OUT = 1280, PIECE = 4 << 10 };
 /* Seconds for the peer to read its last answer, and for a request that crossed our end. */
 static const double linger_time = 1.0, last_look = 0.1;
 /* Between two reads of what comes behind a refused request: read as it comes, it costs what requests do. */
@@ -43,6 +39,7 @@ struct conn {
     llhttp_t parser; /* first: the callbacks get its address */
     pica_reader *reader;
     pica_writer *writer;
+    pica_timeout limit; /* of the present wait */
     enum { BETWEEN, IN_HEAD, IN_BODY } phase;
     const char *mark, *end; /* in the piece being parsed: where the last head begins; the end */
     size_t head;            /* bytes of the head that came in earlier pieces; 0 outside of one */
@@ -57,8 +54,11 @@ struct conn {
     bool told;    /* the first cancel was seen */
     bool corked;  /* the writer keeps answers, which are sent together with those in out */
     size_t out_size;
-    char out[OUT];
 };
+
+/* The answers to one piece, before they are sent: nobody waits in between. After a wait a task may go on on another
+ * thread, and compilers keep addresses: what uses this is no part of a function that waits (answer_piece). */
+static _Thread_local char out[OUT];
 
 /* The answer that most requests get, in one piece. */
 static const char hello[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
@@ -66,7 +66,7 @@ static const char hello[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
 
 /* Hands the answers to the writer, and what did not fit behind them; it sends them with those that follow. */
 static void put_out(struct conn *c, const char *more, size_t size) {
-    struct iovec parts[] = {{c->out, c->out_size}, {(void *)(uintptr_t)more, size}};
+    struct iovec parts[] = {{out, c->out_size}, {(void *)(uintptr_t)more, size}};
     if (!c->corked) {
         pica_writer_cork(c->writer);
         c->corked = true;
@@ -81,7 +81,7 @@ static inline void put(struct conn *c, const char *data, size_t size) {
         put_out(c, data, size);
         return;
     }
-    memcpy(c->out + c->out_size, data, size);
+    memcpy(out + c->out_size, data, size);
     c->out_size += size;
 }
 
@@ -103,8 +103,7 @@ static void answer(struct conn *c, const char *status, const char *body, size_t 
 }
 
 static bool path_is(const struct conn *c, const char *path, size_t size) {
-    return c->url_size >= size && memcmp(c->url, path, size) == 0 &&
-           (c->url_size == size || c->url[size] == '?');
+    return c->url_size >= size && memcmp(c->url, path, size) == 0 && (c->url_size == size || c->url[size] == '?');
 }
 
 static void route(struct conn *c) {
@@ -204,10 +203,8 @@ static int on_message_complete(llhttp_t *parser) {
     return c->closing ? HPE_PAUSED : 0;
 }
 
-static const llhttp_settings_t settings = {.on_url = on_url,
-                                           .on_headers_complete = on_headers_complete,
-                                           .on_body = on_body,
-                                           .on_message_complete = on_message_complete};
+static const llhttp_settings_t settings = {.on_url = on_url, .on_headers_complete = on_headers_complete,
+                                           .on_body = on_body, .on_message_complete = on_message_complete};
 #include "examples/llhttp/bind.h" /* the parser works without it, too, but looks into settings */
 
 /* Whether a call that was cancelled is to go on: the first cancel only says "be done soon". */
@@ -222,18 +219,21 @@ static bool first_cancel(struct conn *c, ssize_t rc) {
 
 /* Lets others have their turn: 0, or negative. */
 static ssize_t rest(struct conn *c, double seconds) {
+    (void)pica_timeout_reschedule(&c->limit, PICA_FOREVER);
     int rc = pica_sleep(seconds);
     return first_cancel(c, rc) ? 0 : rc;
 }
 
 /* Waits for bytes (how many there are; 0: the end), or for room if data is NULL. */
 static ssize_t wait_for(struct conn *c, const char **data, double limit) {
-    pica_timeout timeout;
     limit = data != NULL && c->phase == BETWEEN && draining ? last_look : limit;
-    ssize_t rc = pica_timeout_enter(&timeout, limit);
-    if (rc >= 0) {
+    ssize_t rc = pica_timeout_reschedule(&c->limit, limit);
+    if (rc != -ENOMEM) { /* else the last limit may be over just now, which ends this wait */
         rc = data != NULL ? pica_reader_peek(c->reader, data) : pica_writer_drain(c->writer);
-        rc = pica_timeout_exit(&timeout, (int)rc);
+    }
+    if (rc == PICA_ECANCELED) {
+        rc = pica_timeout_exit(&c->limit, (int)rc);
+        (void)pica_timeout_enter(&c->limit, PICA_FOREVER);
     }
     return first_cancel(c, rc) ? wait_for(c, data, limit) : rc;
 }
@@ -258,19 +258,18 @@ static int parse(struct conn *c, const char *data, size_t size) {
 }
 
 /* Takes a piece of data, and answers the requests that it completes. */
-static ssize_t answer_piece(struct conn *c, const char *data, size_t size) {
+__attribute__((noinline)) static int answer_piece(struct conn *c, const char *data, size_t size) {
     int err = parse(c, data, size);
     if (err != HPE_OK && err != HPE_PAUSED) {
         c->closing = true;
         answer(c, c->refuse != NULL ? c->refuse : "400 Bad Request", "", 0);
     }
     pica_reader_consume(c->reader, size);
-    int rc = pica_writer_write(c->writer, c->out, c->out_size);
+    int rc = pica_writer_write(c->writer, out, c->out_size);
     c->out_size = 0;
     rc = c->corked && rc == 0 ? pica_writer_uncork(c->writer) : rc;
     c->corked = false;
-    rc = c->error < 0 ? c->error : rc;
-    return rc == 0 && pica_writer_pending(c->writer) > 0 ? wait_for(c, NULL, idle) : rc;
+    return c->error < 0 ? c->error : rc;
 }
 
 /* Lets the peer read its last answer: closing while it still sends would reset the connection. */
@@ -279,8 +278,7 @@ static ssize_t linger(struct conn *c) {
     ssize_t taken = 0, n = 0;
     double end = pica_time() + idle;
     (void)pica_writer_write_eof(c->writer);
-    while (n >= 0 && taken < 4 * MAX_BODY && pica_time() < end &&
-           (n = wait_for(c, &data, linger_time)) > 0) {
+    while (n >= 0 && taken < 4 * MAX_BODY && pica_time() < end && (n = wait_for(c, &data, linger_time)) > 0) {
         pica_reader_consume(c->reader, (size_t)n);
         taken += n;
         n = rest(c, linger_pause);
@@ -299,6 +297,7 @@ static ssize_t serve_requests(struct conn *c) {
         }
         size_t size = (size_t)rc;
         rc = answer_piece(c, data, size < PIECE ? size : PIECE);
+        rc = rc == 0 && pica_writer_pending(c->writer) > 0 ? wait_for(c, NULL, idle) : rc;
         if (rc >= 0 && size > PIECE && c->phase != IN_BODY) { /* a body is only copied */
             rc = rest(c, 0);
         }
@@ -318,7 +317,8 @@ static int handle(pica_reader *reader, pica_writer *writer, void *arg) {
     struct conn c = {.reader = reader, .writer = writer};
     (void)arg;
     llhttp_init(&c.parser, HTTP_REQUEST, &settings);
-    ssize_t rc = serve_requests(&c);
+    (void)pica_timeout_enter(&c.limit, PICA_FOREVER); /* the waits set it */
+    ssize_t rc = pica_timeout_exit(&c.limit, (int)serve_requests(&c));
     free(c.body);
     if (rc < 0) {
         pica_writer_abort(writer);

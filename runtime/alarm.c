@@ -134,22 +134,26 @@ static PICA__NOINLINE int set_now(pica_loop *loop, pica__timer *alarm, int64_t l
     return 0;
 }
 
+/* in: whether it is in the heap. */
+static PICA__INLINE int set(pica_loop *loop, pica__timer *alarm, int64_t limit, bool in) {
+    struct pica__look *look = &loop->timers.look;
+    if (PICA__UNLIKELY(limit < look->least || alarm->node.tag == 0 || !in)) {
+        return set_now(loop, alarm, limit);
+    }
+    pica__timer_uncount(loop, alarm);
+    alarm->due = -limit;
+    look->noted++;
+    look->sets++;
+    return 0;
+}
+
 PICA__HOT int pica__alarm_set(pica_loop *loop, pica__timer *alarm, int64_t limit) {
     if (PICA__UNLIKELY(alarm->loop != loop)) {
         pica__alarm_out(alarm); /* of a loop where the task was before */
         alarm->loop = loop;
     }
-    struct pica__look *look = &loop->timers.look;
-    int rc = 0;
     pica__lock(&loop->timers.lock);
-    if (PICA__LIKELY(limit >= look->least && alarm->node.tag != 0 && pica__heap_node_in(&alarm->node))) {
-        pica__timer_uncount(loop, alarm);
-        alarm->due = -limit;
-        look->noted++;
-        look->sets++;
-    } else {
-        rc = set_now(loop, alarm, limit);
-    }
+    int rc = set(loop, alarm, limit, pica__heap_node_in(&alarm->node));
     pica__unlock(&loop->timers.lock);
     return rc;
 }
@@ -165,6 +169,17 @@ PICA__HOT bool pica__alarm_rest(pica__timer *alarm) {
     }
     pica__unlock(&loop->timers.lock);
     return in;
+}
+
+PICA__HOT int pica__alarm_set_again(pica_loop *loop, pica__timer *alarm, int64_t limit) {
+    if (PICA__UNLIKELY(alarm->loop != loop)) {
+        return pica__alarm_rest(alarm) ? pica__alarm_set(loop, alarm, limit) : PICA_EINVALSTATE;
+    }
+    pica__lock(&loop->timers.lock);
+    bool in = pica__heap_node_in(&alarm->node);
+    int rc = PICA__LIKELY(in) ? set(loop, alarm, limit, in) : PICA_EINVALSTATE;
+    pica__unlock(&loop->timers.lock);
+    return rc;
 }
 
 void pica__alarm_out(pica__timer *alarm) {

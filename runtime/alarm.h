@@ -23,6 +23,8 @@
 /* Sets an alarm, which is out, rests, or is set, to `limit` ns from now on the worker's own loop. -ENOMEM: it is
  * out. */
 int pica__alarm_set(pica_loop *loop, pica__timer *alarm, int64_t limit);
+/* The same for one that is set: PICA_EINVALSTATE if it is not any more, as fire runs or has run. */
+int pica__alarm_set_again(pica_loop *loop, pica__timer *alarm, int64_t limit);
 /* True if it will not fire any more until it is set; its memory must stay until pica__alarm_out. False: fire runs or
  * has run. Any thread. */
 bool pica__alarm_rest(pica__timer *alarm);

@@ -279,10 +279,26 @@ int pica_timeout_expired(const pica_timeout *timeout) {
     return state == EXPIRING || state == EXPIRED;
 }
 
-int pica_timeout_reschedule(pica_timeout *timeout, double limit) {
+/* Of one with the alarm, which stays where it is. */
+static int timeout_move(struct timeout *t, int64_t ns) {
+    int rc = pica__alarm_set_again(nearest_loop(), t->armed, ns);
+    if (PICA__UNLIKELY(rc == -ENOMEM)) {
+        timeout_unarm(t);
+    }
+    return rc;
+}
+
+PICA__HOT int pica_timeout_reschedule(pica_timeout *timeout, double limit) {
     struct timeout *t = timeout_of(timeout);
     if (isnan(limit)) {
         return -EINVAL;
+    }
+    int64_t ns = pica__nanoseconds(limit);
+    if (PICA__LIKELY(t->armed != NULL && t->armed != &t->own && ns > 0 && ns < PICA__TIME_END)) {
+        int rc = timeout_move(t, ns);
+        if (PICA__LIKELY(rc != PICA_EINVALSTATE)) {
+            return rc;
+        }
     }
     if (!timeout_disarm(t)) {
         return PICA_EINVALSTATE;
