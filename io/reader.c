@@ -76,7 +76,7 @@ static inline void leave(struct pica_reader *reader) {
 
 /* Begins every call that may receive: claims the reader, and delivers a pending cancellation before
  * anything is taken. */
-static int enter(struct pica_reader *reader) {
+static PICA__HOT int enter(struct pica_reader *reader) {
     struct pica__stream *stream = pica__stream_of_reader(reader);
     int rc = pica__socket_read_begin(stream->socket);
     if (rc < 0) {
@@ -171,7 +171,7 @@ static int keep(struct pica_reader *reader, const char *data, size_t size) {
 }
 
 /* Before the task waits: a connection on which nothing comes should hold little memory. */
-static void settle(struct pica_reader *reader) {
+static PICA__HOT void settle(struct pica_reader *reader) {
     size_t size = buffered(reader);
     if (PICA__LIKELY(size == 0)) {
         buffer_free(reader);

@@ -326,7 +326,7 @@ int pica_writer_set_limits(pica_writer *writer, size_t high, size_t low) {
     return 0;
 }
 
-size_t pica_writer_pending(const pica_writer *writer) {
+PICA__HOT size_t pica_writer_pending(const pica_writer *writer) {
     /* What is dropped may be freed a little later, but is not pending any more. */
     uint32_t state = atomic_load_explicit(&writer->state, memory_order_acquire);
     if ((state & (PICA__WRITER_LOST | PICA__WRITER_ABORTED)) != 0) {
