@@ -8,8 +8,8 @@
  * it notes only the limit, which counts from the next look. That is a timer like others, and comes within 1/64 of any
  * limit that is noted so (look.least / 64 after it was armed); what it finds noted it tells the time, and all leave it
  * until they are set the next time. So such a limit ends late by 1/64 of it at most, and never early. (Linux's own
- * timers for long waits are late by up to 1/8: Documentation/timers/, "non-cascading timer wheel".) Limits below a
- * second, simulated time and fifo order are exact.
+ * timers for long waits are late by up to 1/8: kernel/time/timer.c.) Limits below a second, simulated time and fifo
+ * order are exact.
  *
  * node.when <= due while an alarm is in a heap and due says a time; one whose limit is noted is in the heap and in the
  * look (node.tag is its place there, from 1; 0: it is not).
