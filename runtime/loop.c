@@ -154,7 +154,7 @@ void pica__loop_drain_inbox(pica_loop *loop) {
 int64_t pica__deadline(double seconds) {
     int64_t ns = pica__nanoseconds(seconds);
     int64_t now = pica__now();
-    return ns < INT64_MAX - now ? now + ns : INT64_MAX;
+    return ns >= INT64_MAX - now ? INT64_MAX : now + ns < 0 ? 0 : now + ns;
 }
 
 void pica__timer_init(pica__timer *timer, void (*fire)(pica__timer *timer)) {

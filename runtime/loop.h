@@ -230,13 +230,13 @@ static inline double pica__round_up(double x) {
     return (double)(whole + ((double)whole < x));
 }
 
-/* Seconds in ns, rounded up; 0 for negative ones, INT64_MAX for those that never end. seconds must not be NaN. */
+/* Seconds in ns, rounded up; saturates. seconds must not be NaN. */
 static inline int64_t pica__nanoseconds(double seconds) {
     double ns = pica__round_up(seconds * 1e9);
-    return ns >= 9.2e18 ? INT64_MAX : ns <= 0 ? 0 : (int64_t)ns;
+    return ns >= 9.2e18 ? INT64_MAX : ns <= -9.2e18 ? -INT64_MAX : (int64_t)ns;
 }
 
-/* Seconds to a deadline in ns of pica__now; saturates. seconds must not be NaN. */
+/* Seconds from now, also negative ones, to a deadline in ns of pica__now; saturates. seconds must not be NaN. */
 int64_t pica__deadline(double seconds);
 
 #endif
