@@ -23,7 +23,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* OUT: the answers to 16 plain requests. PIECE: bytes that are parsed before others get their turn. */
+/* OUT: the answers to 16 plain requests; with it the task's stack still fits into one page, mostly. PIECE: bytes that are
+ * parsed before others get their turn. */
 enum { MAX_HEAD = 16 << 10, MAX_BODY = 1 << 20, OUT = 1280, PIECE = 4 << 10 };
 /* Seconds for the peer to read its last answer, and for a request that crossed our end. */
 static const double linger_time = 1.0, last_look = 0.1;
@@ -54,11 +55,8 @@ struct conn {
     bool told;    /* the first cancel was seen */
     bool corked;  /* the writer keeps answers, which are sent together with those in out */
     size_t out_size;
+    char out[OUT];
 };
-
-/* The answers to one piece, before they are sent: nobody waits in between. After a wait a task may go on on another
- * thread, and compilers keep addresses: what uses this is no part of a function that waits (answer_piece). */
-static _Thread_local char out[OUT];
 
 /* The answer that most requests get, in one piece. */
 static const char hello[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
@@ -66,7 +64,7 @@ static const char hello[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
 
 /* Hands the answers to the writer, and what did not fit behind them; it sends them with those that follow. */
 static void put_out(struct conn *c, const char *more, size_t size) {
-    struct iovec parts[] = {{out, c->out_size}, {(void *)(uintptr_t)more, size}};
+    struct iovec parts[] = {{c->out, c->out_size}, {(void *)(uintptr_t)more, size}};
     if (!c->corked) {
         pica_writer_cork(c->writer);
         c->corked = true;
@@ -81,7 +79,7 @@ static inline void put(struct conn *c, const char *data, size_t size) {
         put_out(c, data, size);
         return;
     }
-    memcpy(out + c->out_size, data, size);
+    memcpy(c->out + c->out_size, data, size);
     c->out_size += size;
 }
 
@@ -258,14 +256,14 @@ static int parse(struct conn *c, const char *data, size_t size) {
 }
 
 /* Takes a piece of data, and answers the requests that it completes. */
-__attribute__((noinline)) static int answer_piece(struct conn *c, const char *data, size_t size) {
+static int answer_piece(struct conn *c, const char *data, size_t size) {
     int err = parse(c, data, size);
     if (err != HPE_OK && err != HPE_PAUSED) {
         c->closing = true;
         answer(c, c->refuse != NULL ? c->refuse : "400 Bad Request", "", 0);
     }
     pica_reader_consume(c->reader, size);
-    int rc = pica_writer_write(c->writer, out, c->out_size);
+    int rc = pica_writer_write(c->writer, c->out, c->out_size);
     c->out_size = 0;
     rc = c->corked && rc == 0 ? pica_writer_uncork(c->writer) : rc;
     c->corked = false;
