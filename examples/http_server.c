@@ -23,8 +23,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* OUT: the answers to 16 plain requests; with it the task's stack still fits into one page, mostly. PIECE: bytes that are
- * parsed before others get their turn. */
+/* OUT: the answers to 16 plain requests; with it the task's stack still fits into one page. PIECE: bytes that are parsed
+ * before others get their turn. */
 enum { MAX_HEAD = 16 << 10, MAX_BODY = 1 << 20, OUT = 1280, PIECE = 4 << 10 };
 /* Seconds for the peer to read its last answer, and for a request that crossed our end. */
 static const double linger_time = 1.0, last_look = 0.1;
