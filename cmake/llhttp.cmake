@@ -2,9 +2,9 @@
 #
 #   pica_add_llhttp(TARGET)  a static library for the programs of the folder that calls this
 #
-# llhttp is generated code that says nothing about what is usual, and a third of its time in a server is spent on
-# jumps that the processor guessed wrong. So where gcc optimizes, it is given a profile: examples/llhttp/train.c, which
-# parses what servers meet, is built with counters and run, as a part of the build.
+# llhttp is generated code that says nothing about what is usual. Where gcc optimizes, it is given a profile, which saves
+# a third of its time in a server (docs/ENGINE_CHOICES.md, 6): examples/llhttp/train.c, which parses what servers meet,
+# is built with counters and run, as a part of the build.
 find_path(PICA_LLHTTP_SOURCE llhttp.c PATHS /usr/share /usr/local/share PATH_SUFFIXES llhttp)
 find_path(PICA_LLHTTP_INCLUDE llhttp.h
     PATHS /usr/share/include /usr/local/share/include PATH_SUFFIXES llhttp)

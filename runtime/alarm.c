@@ -216,16 +216,9 @@ void pica__loop_drop_resting(pica_loop *loop) {
 
 void pica__alarms_init(pica_loop *loop) {
     struct pica__look *look = &loop->timers.look;
+    *look = (struct pica__look){.least = INT64_MAX};
     pica__timer_init(&look->timer, look_due);
     look->timer.loop = loop;
-    look->least = INT64_MAX;
-    look->since = 0;
-    look->noted = 0;
-    look->sets = 0;
-    look->busy = false;
-    look->alarms = NULL;
-    look->count = 0;
-    look->capacity = 0;
 }
 
 void pica__alarms_fini(pica_loop *loop) {

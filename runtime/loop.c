@@ -232,12 +232,12 @@ static pica__timer *pop_due(pica_loop *loop, int64_t now) {
     pica__heap_node *first;
     while ((first = pica__heap_min(&loop->timers.heap)) != NULL && first->when <= now) {
         pica__timer *timer = PICA__CONTAINER_OF(first, pica__timer, node);
-        int64_t due = timer->due;
         pica__timer_take_out(loop, timer);
-        if (due < -PICA__TIME_END) {
-            continue; /* it rests */
+        if (pica__timer_rests(timer)) {
+            continue;
         }
-        due = due < 0 ? now - due : due; /* a limit that would count from the next look counts from now */
+        /* A limit that would count from the next look counts from now. */
+        int64_t due = timer->due < 0 ? now - timer->due : timer->due;
         if (due <= now) {
             return timer;
         }

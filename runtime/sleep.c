@@ -147,7 +147,7 @@ struct timeout {
 };
 _Static_assert(sizeof(struct timeout) <= sizeof(pica_timeout), "pica_timeout is too small");
 
-struct pica__alarm {
+struct pica__task_alarm {
     pica__timer timer;
     struct timeout *scope; /* that uses it; NULL: none. Written by the task while the timer is out or rests */
 };
@@ -167,12 +167,12 @@ static void own_due(pica__timer *timer) {
 }
 
 static void alarm_due(pica__timer *timer) {
-    expire(PICA__CONTAINER_OF(timer, struct pica__alarm, timer)->scope);
+    expire(PICA__CONTAINER_OF(timer, struct pica__task_alarm, timer)->scope);
 }
 
 /* The task's alarm, made if it has none yet; NULL without memory. */
-static PICA__NOINLINE struct pica__alarm *alarm_make(pica_task *task) {
-    struct pica__alarm *alarm = pica__alloc(sizeof *alarm);
+static PICA__NOINLINE struct pica__task_alarm *alarm_make(pica_task *task) {
+    struct pica__task_alarm *alarm = pica__alloc(sizeof *alarm);
     if (alarm != NULL) {
         pica__timer_init(&alarm->timer, alarm_due);
         alarm->scope = NULL;
@@ -181,7 +181,7 @@ static PICA__NOINLINE struct pica__alarm *alarm_make(pica_task *task) {
     return alarm;
 }
 
-void pica__alarm_end(struct pica__alarm *alarm) {
+void pica__task_alarm_end(struct pica__task_alarm *alarm) {
     pica__alarm_out(&alarm->timer);
     pica__free(alarm, sizeof *alarm);
 }
@@ -206,7 +206,7 @@ static int timeout_arm(struct timeout *t, double limit) {
     }
     pica_loop *loop = nearest_loop();
     int rc;
-    struct pica__alarm *alarm = t->task->alarm != NULL ? t->task->alarm : alarm_make(t->task);
+    struct pica__task_alarm *alarm = t->task->alarm != NULL ? t->task->alarm : alarm_make(t->task);
     if (PICA__LIKELY(alarm != NULL && alarm->scope == NULL)) {
         alarm->scope = t;
         t->armed = &alarm->timer;

@@ -20,7 +20,7 @@
 #include "runtime/wait.h"
 
 struct pica__fiber;
-struct pica__alarm;
+struct pica__task_alarm;
 
 /* An entry of a loop's FIFO, an inbox or the shared queue. run is called on the loop's stack. */
 typedef struct pica__work {
@@ -62,7 +62,7 @@ struct pica_task {
      * the task before it waits, and taken out by the worker: see pica__suspend_ahead. */
     pica__ahead_fn ahead;
     void *ahead_arg;
-    struct pica__alarm *alarm; /* of its time-out scopes; made with the first. Owner only */
+    struct pica__task_alarm *alarm; /* of its time-out scopes; made with the first. Owner only */
     pica__work ready;         /* linked while in an intrusive queue to be resumed */
     pica_fn fn;
     void *arg;
@@ -125,7 +125,7 @@ static inline void pica__task_serial_end(pica_task *task) {
 #endif
 
 /* The end of task: its alarm goes (sleep.c). */
-void pica__alarm_end(struct pica__alarm *alarm);
+void pica__task_alarm_end(struct pica__task_alarm *alarm);
 
 /* Drops a reference; the last one frees. Unlike pica_task_unref it may run anywhere. */
 void pica__task_unref(pica_task *task);

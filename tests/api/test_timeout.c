@@ -219,20 +219,24 @@ TASK_TEST(one_after_the_other) {
 }
 
 /* The end of a scope that was not reached wakes nobody: one sleep is one sleep. */
-TASK_TEST(nobody_wakes_for_a_scope_that_was_left) {
-    (void)arg;
+static void sleeps_once(void) {
     struct pica_runtime_stats before = {.size = sizeof before}, after = {.size = sizeof after};
     if (pica_runtime_workers(pica_current_runtime()) != 1) {
-        return 0; /* others sleep and wake, too */
+        return; /* others sleep and wake, too */
     }
-    pica_timeout t;
-    PT_EQ(pica_timeout_enter(&t, 0.05), 0);
-    PT_EQ(pica_timeout_exit(&t, 0), 0);
     PT_EQ(pica_runtime_get_stats(pica_current_runtime(), &before), 0);
     PT_EQ(before.timers, 0);
     PT_EQ(pica_sleep(0.1), 0);
     PT_EQ(pica_runtime_get_stats(pica_current_runtime(), &after), 0);
     PT_EQ(after.parks - before.parks, 1);
+}
+
+TASK_TEST(nobody_wakes_for_a_scope_that_was_left) {
+    (void)arg;
+    pica_timeout t;
+    PT_EQ(pica_timeout_enter(&t, 0.05), 0);
+    PT_EQ(pica_timeout_exit(&t, 0), 0);
+    sleeps_once();
     return 0;
 }
 
@@ -271,16 +275,8 @@ TASK_TEST(long_limits_of_a_busy_loop) {
 
 TASK_TEST(nobody_wakes_for_busy_scopes_that_were_left) {
     (void)arg;
-    struct pica_runtime_stats before = {.size = sizeof before}, after = {.size = sizeof after};
-    if (pica_runtime_workers(pica_current_runtime()) != 1) {
-        return 0;
-    }
     be_busy(2.0, false); /* the look would come after 1/64 of it */
-    PT_EQ(pica_runtime_get_stats(pica_current_runtime(), &before), 0);
-    PT_EQ(before.timers, 0);
-    PT_EQ(pica_sleep(0.1), 0);
-    PT_EQ(pica_runtime_get_stats(pica_current_runtime(), &after), 0);
-    PT_EQ(after.parks - before.parks, 1);
+    sleeps_once();
     return 0;
 }
 

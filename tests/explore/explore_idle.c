@@ -104,7 +104,7 @@ static void rester(void *arg) {
     rested += pica__alarm_rest(&timers[1]);
 }
 
-static void setup_moved(void) {
+static void setup_alarms(void (*fire)(pica__timer *timer)) {
     pica_runtime *rt = ex_workers(1);
     loop = &rt->loop[0];
     ex_name(&loop->timers.earliest, "earliest");
@@ -113,7 +113,13 @@ static void setup_moved(void) {
     firings = 0;
     rested = 0;
     for (int i = 0; i < 2; i++) {
-        pica__timer_init(&timers[i], fired);
+        pica__timer_init(&timers[i], fire);
+    }
+}
+
+static void setup_moved(void) {
+    setup_alarms(fired);
+    for (int i = 0; i < 2; i++) {
         EX_CHECK(pica__alarm_set(loop, &timers[i], 1000) == 0);
     }
     EX_CHECK(pica__alarm_rest(&timers[0]));
@@ -152,16 +158,9 @@ static void fired_after_limit(pica__timer *timer) {
 }
 
 static void setup_noted(void) {
-    pica_runtime *rt = ex_workers(1);
-    loop = &rt->loop[0];
-    ex_name(&loop->timers.earliest, "earliest");
-    ex_name(&loop->timers.resting, "resting");
-    ex_name(&loop->timers.lock, "timers lock");
-    firings = 0;
-    rested = 0;
+    setup_alarms(fired_after_limit);
     loop->timers.look.busy = true;
     for (int i = 0; i < 2; i++) {
-        pica__timer_init(&timers[i], fired_after_limit);
         EX_CHECK(pica__alarm_set(loop, &timers[i], long_limit) == 0); /* into the heap */
         EX_CHECK(pica__alarm_set(loop, &timers[i], long_limit) == 0); /* joins the look */
     }
