@@ -76,7 +76,7 @@ static inline void leave(struct pica_reader *reader) {
 
 /* Begins every call that may receive: claims the reader, and delivers a pending cancellation before
  * anything is taken. */
-static PICA__HOT int enter(struct pica_reader *reader) {
+static PICA__EACH int enter(struct pica_reader *reader) {
     struct pica__stream *stream = pica__stream_of_reader(reader);
     int rc = pica__socket_read_begin(stream->socket);
     if (rc < 0) {
@@ -171,7 +171,7 @@ static int keep(struct pica_reader *reader, const char *data, size_t size) {
 }
 
 /* Before the task waits: a connection on which nothing comes should hold little memory. */
-static PICA__HOT void settle(struct pica_reader *reader) {
+static PICA__EACH void settle(struct pica_reader *reader) {
     size_t size = buffered(reader);
     if (PICA__LIKELY(size == 0)) {
         buffer_free(reader);
@@ -342,7 +342,7 @@ static bool is_first(const struct pica_reader *reader) {
 }
 
 /* The worker's part of receive_awaited. */
-static PICA__HOT int receive_ahead_of_task(void *arg) {
+static PICA__EACH int receive_ahead_of_task(void *arg) {
     struct pica_reader *reader = arg;
     return (int)receive_first(reader, pica__stream_of_reader(reader)->socket); /* at most PICA__SOCKET_TURN */
 }
@@ -410,7 +410,7 @@ static ssize_t read_some(struct pica_reader *reader, char *to, size_t size) {
     return size < READ_AHEAD ? receive_ahead(reader, to, size) : receive_into(reader, to, size);
 }
 
-PICA__HOT ssize_t pica_reader_read(pica_reader *reader, void *buffer, size_t size) {
+PICA__EACH ssize_t pica_reader_read(pica_reader *reader, void *buffer, size_t size) {
     int rc = enter(reader);
     if (rc < 0) {
         return rc;
@@ -543,7 +543,7 @@ static ssize_t view(struct pica_reader *reader, const char **data) {
     return (ssize_t)buffered(reader);
 }
 
-PICA__HOT ssize_t pica_reader_peek(pica_reader *reader, const char **data) {
+PICA__EACH ssize_t pica_reader_peek(pica_reader *reader, const char **data) {
     if (PICA__UNLIKELY(data == NULL)) {
         return -EINVAL;
     }
@@ -571,7 +571,7 @@ PICA__HOT ssize_t pica_reader_more(pica_reader *reader, const char **data) {
     return n;
 }
 
-PICA__HOT int pica_reader_consume(pica_reader *reader, size_t size) {
+PICA__EACH int pica_reader_consume(pica_reader *reader, size_t size) {
     if (PICA__UNLIKELY(pica__socket_reading(pica__stream_of_reader(reader)->socket))) {
         return -EBUSY;
     }

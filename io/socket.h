@@ -93,7 +93,8 @@ struct pica_socket {
     /* The stream over it, or NULL. Stored under the lock of the loop's closers (relaxed), loaded under it, and by
      * events (relaxed), which only have its lines fetched. */
     void *_Atomic owner;
-    pica_task *rd_task;      /* rd locked: whose rd.waiter is, or was */
+    /* Whose rd.waiter is, or was. Written and read with rd locked; relaxed, as it is also read without, as a hint. */
+    pica_task *_Atomic rd_task;
     pica__socket_side rd;
     pica__socket_side wr;
     pica__op rd_op;          /* the sides' polls; home loop only */

@@ -83,15 +83,17 @@ static void tell(pica_socket *socket, struct pica__socket_wait *waiter, bool wri
 }
 
 /* Has the lines fetched that the reader's task will need, all at once: each would else be asked for only when the one
- * before it has come. With many connections they are in no cache. */
-static inline void reader_prefetch(pica_socket *socket, const struct pica__socket_wait *waiter) {
-    __builtin_prefetch(waiter, 1);
+ * before it has come. With many connections they are in no cache, nor are the addresses of their pages. Before the
+ * lock, since to take it waits for all that was asked for earlier; so what is read here may be old, and is not
+ * believed. */
+static inline void reader_prefetch(const pica_socket *socket) {
+    __builtin_prefetch(atomic_load_explicit(&socket->rd_op.owner, memory_order_relaxed), 1);
     const char *stream = atomic_load_explicit(&socket->owner, memory_order_relaxed);
     if (stream != NULL) {
         __builtin_prefetch(stream, 1);
         __builtin_prefetch(stream + PICA__CACHELINE, 1);
     }
-    pica__task_prefetch(socket->rd_task);
+    pica__task_prefetch(atomic_load_explicit(&socket->rd_task, memory_order_relaxed));
 }
 
 static void side_event(pica_socket *socket, pica__socket_side *side, int result, bool more) {
@@ -109,8 +111,7 @@ static void side_event(pica_socket *socket, pica__socket_side *side, int result,
     struct pica__socket_wait *waiter = waiter_take(side);
     pica_task *reader = NULL;
     if (PICA__LIKELY(waiter != NULL) && side == &socket->rd) {
-        reader = socket->rd_task;
-        reader_prefetch(socket, waiter);
+        reader = atomic_load_explicit(&socket->rd_task, memory_order_relaxed);
     }
     bool writable = writable_take(socket, side);
     side_unlock(side, (state + PICA__SIDE_TICK) | PICA__SIDE_READY |
@@ -125,8 +126,9 @@ static void side_event(pica_socket *socket, pica__socket_side *side, int result,
     }
 }
 
-static PICA__HOT void rd_complete(pica__op *op, int result, bool more) {
+static PICA__EACH void rd_complete(pica__op *op, int result, bool more) {
     pica_socket *socket = PICA__CONTAINER_OF(op, pica_socket, rd_op);
+    reader_prefetch(socket);
     side_event(socket, &socket->rd, result, more);
 }
 
@@ -226,7 +228,7 @@ static PICA__NOINLINE bool side_expect(pica_socket *socket, pica__socket_side *s
     return true;
 }
 
-static PICA__HOT bool wait_commit(pica__wait *wait) {
+static PICA__EACH bool wait_commit(pica__wait *wait) {
     struct pica__socket_wait *w = PICA__CONTAINER_OF(wait, struct pica__socket_wait, wait);
     pica_socket *socket = w->socket;
     pica__socket_side *side = w->side;
@@ -244,7 +246,7 @@ static PICA__HOT bool wait_commit(pica__wait *wait) {
         waits = true;
         side->waiter = w;
         if (side == &socket->rd) {
-            socket->rd_task = task;
+            atomic_store_explicit(&socket->rd_task, task, memory_order_relaxed);
             /* Fetched at the event, with the stack on which it lies. Mostly the same as before. */
             if (PICA__UNLIKELY(atomic_load_explicit(&socket->rd_op.owner, memory_order_relaxed) != w)) {
                 atomic_store_explicit(&socket->rd_op.owner, w, memory_order_relaxed);

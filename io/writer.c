@@ -221,7 +221,7 @@ static PICA__INLINE int append(struct pica_writer *writer, const struct iovec *p
     return append_behind(writer, parts, count, total);
 }
 
-PICA__HOT int pica_writer_write(pica_writer *writer, const void *data, size_t size) {
+PICA__EACH int pica_writer_write(pica_writer *writer, const void *data, size_t size) {
     if (PICA__UNLIKELY(size > SSIZE_MAX || (data == NULL && size != 0))) {
         return -EINVAL;
     }
@@ -326,7 +326,7 @@ int pica_writer_set_limits(pica_writer *writer, size_t high, size_t low) {
     return 0;
 }
 
-PICA__HOT size_t pica_writer_pending(const pica_writer *writer) {
+PICA__EACH size_t pica_writer_pending(const pica_writer *writer) {
     /* What is dropped may be freed a little later, but is not pending any more. */
     uint32_t state = atomic_load_explicit(&writer->state, memory_order_acquire);
     if ((state & (PICA__WRITER_LOST | PICA__WRITER_ABORTED)) != 0) {

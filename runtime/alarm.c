@@ -10,9 +10,9 @@
 
 /* A look comes within this part of each limit that counts from it. */
 enum { PART = 64 };
-/* A look is worth its wake if it spares so many reads of the clock, and an alarm its place in it if that spares so
- * many. */
-enum { WORTH = 256, OFTEN = 4 };
+/* A look is worth its wake if it spares so many reads of the clock. One of a processor that comes from something else
+ * takes half a microsecond, as nothing of it is in its caches. */
+enum { WORTH = 64 };
 /* The least limit that may count from a look, ns. */
 static const int64_t LEAST = 1000000000;
 
@@ -57,7 +57,7 @@ static void look_leave(struct pica__look *look, pica__timer *alarm) {
 /* An alarm was set at `now` by the clock, and some time ago at `before`. */
 static void look_join(pica_loop *loop, pica__timer *alarm, int64_t limit, int64_t now, int64_t before) {
     struct pica__look *look = &loop->timers.look;
-    if (!look->busy || limit < LEAST || now - before > limit / PART / OFTEN) {
+    if (!look->busy || limit < LEAST || now - before > limit / PART) {
         return;
     }
     if (alarm->node.tag == 0) {
@@ -72,43 +72,61 @@ static void look_join(pica_loop *loop, pica__timer *alarm, int64_t limit, int64_
     }
 }
 
-/* By what was set since the last time. */
+/* By what was set since the last time, which was a look's time ago or, if timers were late, more. */
 static void look_weigh(pica_loop *loop, int64_t now, int64_t limit) {
     struct pica__look *look = &loop->timers.look;
-    look->busy = look->sets >= WORTH && now - look->since <= limit / PART && !loop->worker->fifo && !pica__simulated();
+    look->busy =
+        look->sets >= WORTH && now - look->since <= limit / PART * 2 && !loop->worker->fifo && !pica__simulated();
     look->sets = 0;
     look->since = now;
 }
 
-/* An alarm in the look learns the time. */
-static void tell(pica_loop *loop, pica__timer *alarm, int64_t now) {
+/* An alarm in the look learns the time. Returns the limit that it had noted, INT64_MAX if it had none. */
+static int64_t tell(pica_loop *loop, pica__timer *alarm, int64_t now) {
     int64_t due = alarm->due;
     if (pica__timer_rests(alarm)) {
         alarm->due = pica__timer_resting(now + loop->timers.look.least); /* it was set lately */
-    } else if (due < 0) {
-        loop->timers.look.noted--;
-        alarm->due = now - due;
-        if (alarm->node.when > alarm->due) {
-            pica__timer_take_out(loop, alarm);
-            int rc = pica__timer_put_in(loop, alarm, alarm->due);
-            PICA__CHECK(rc == 0); /* one place is free */
-        }
+        return INT64_MAX;
     }
+    if (due >= 0) {
+        return INT64_MAX;
+    }
+    loop->timers.look.noted--;
+    alarm->due = now - due;
+    if (alarm->node.when > alarm->due) {
+        pica__timer_take_out(loop, alarm);
+        int rc = pica__timer_put_in(loop, alarm, alarm->due);
+        PICA__CHECK(rc == 0); /* one place is free */
+    }
+    return -due;
 }
 
-/* The look itself, without the lock. */
+/* The look itself, without the lock. Alarms that were set to a limit since the last one stay for the next, which tells
+ * them. */
 static void look_due(pica__timer *timer) {
     pica_loop *loop = timer->loop;
     struct pica__look *look = &loop->timers.look;
     int64_t now = pica__now();
     pica__lock(&loop->timers.lock);
-    for (uint32_t i = 0; i < look->count; i++) {
-        look->alarms[i]->node.tag = 0;
-        tell(loop, look->alarms[i], now);
-    }
-    look->count = 0;
     look_weigh(loop, now, look->least);
+    int64_t least = INT64_MAX;
+    uint32_t stay = 0;
+    for (uint32_t i = 0; i < look->count; i++) {
+        pica__timer *alarm = look->alarms[i];
+        int64_t limit = tell(loop, alarm, now);
+        if (look->busy && limit != INT64_MAX) {
+            look->alarms[stay++] = alarm;
+            alarm->node.tag = stay;
+            least = limit < least ? limit : least;
+        } else {
+            alarm->node.tag = 0;
+        }
+    }
+    look->count = stay;
     look->least = INT64_MAX;
+    if (stay > 0) {
+        look_arm(loop, now, least);
+    }
     pica__unlock(&loop->timers.lock);
 }
 
@@ -147,7 +165,7 @@ static PICA__INLINE int set(pica_loop *loop, pica__timer *alarm, int64_t limit, 
     return 0;
 }
 
-PICA__HOT int pica__alarm_set(pica_loop *loop, pica__timer *alarm, int64_t limit) {
+PICA__EACH int pica__alarm_set(pica_loop *loop, pica__timer *alarm, int64_t limit) {
     if (PICA__UNLIKELY(alarm->loop != loop)) {
         pica__alarm_out(alarm); /* of a loop where the task was before */
         alarm->loop = loop;
@@ -158,7 +176,7 @@ PICA__HOT int pica__alarm_set(pica_loop *loop, pica__timer *alarm, int64_t limit
     return rc;
 }
 
-PICA__HOT bool pica__alarm_rest(pica__timer *alarm) {
+PICA__EACH bool pica__alarm_rest(pica__timer *alarm) {
     pica_loop *loop = alarm->loop;
     pica__lock(&loop->timers.lock);
     bool in = pica__heap_node_in(&alarm->node);
@@ -171,7 +189,7 @@ PICA__HOT bool pica__alarm_rest(pica__timer *alarm) {
     return in;
 }
 
-PICA__HOT int pica__alarm_set_again(pica_loop *loop, pica__timer *alarm, int64_t limit) {
+PICA__EACH int pica__alarm_set_again(pica_loop *loop, pica__timer *alarm, int64_t limit) {
     if (PICA__UNLIKELY(alarm->loop != loop)) {
         return pica__alarm_rest(alarm) ? pica__alarm_set(loop, alarm, limit) : PICA_EINVALSTATE;
     }

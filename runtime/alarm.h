@@ -6,10 +6,10 @@
  *
  * Nor need it ask the clock each time. An alarm that is often set to a long limit joins the loop's look: then to set
  * it notes only the limit, which counts from the next look. That is a timer like others, and comes within 1/64 of any
- * limit that is noted so (look.least / 64 after it was armed); what it finds noted it tells the time, and all leave it
- * until they are set the next time. So such a limit ends late by 1/64 of it at most, and never early. (Linux's own
- * timers for long waits are late by up to 1/8: kernel/time/timer.c.) Limits below a second, simulated time and fifo
- * order are exact.
+ * limit that is noted so (look.least / 64 after it was armed). What it finds noted it tells the time, and that stays for
+ * the next look, as it is set often; the others leave it until they are set the next time. So such a limit ends late by
+ * 1/64 of it at most, and never early. (Linux's own timers for long waits are late by up to 1/8: kernel/time/timer.c.)
+ * Limits below a second, simulated time and fifo order are exact.
  *
  * node.when <= due while an alarm is in a heap and due says a time; one whose limit is noted is in the heap and in the
  * look (node.tag is its place there, from 1; 0: it is not).
@@ -19,6 +19,18 @@
 #define PICA__RUNTIME_ALARM_H
 
 #include "runtime/loop.h"
+
+struct timeout;
+
+/* That of a task's time-out scopes (sleep.c). It lies with the fiber at the top of the task's stack, so it needs no
+ * memory and no page of its own: a processor that comes from something else needs longer for the first touch of a page
+ * than for all that is done there. Of the task alone, but for the timer. */
+struct pica__task_alarm {
+    pica__timer timer;
+    struct timeout *scope; /* that uses it; NULL: none. Written by the task while the timer is out or rests */
+    double limit;          /* the last one that was set, and the same in ns */
+    int64_t ns;
+};
 
 /* Sets an alarm, which is out, rests, or is set, to `limit` ns from now on the worker's own loop. -ENOMEM: it is
  * out. */

@@ -23,7 +23,7 @@ enum { POISON_BYTES = 4096 };
 
 static void fiber_place(pica__fiber **out, pica__stack stack, bool own_stack,
                         void (*entry)(void *fiber)) {
-    /* Below the fiber's struct, which lies in one cache line, begins the stack. */
+    /* Below the fiber's struct, which begins a cache line, begins the stack. */
     uintptr_t top = ((uintptr_t)stack.hi - sizeof(pica__fiber)) & ~(uintptr_t)(PICA__CACHELINE - 1);
     pica__fiber *fiber = (pica__fiber *)top;
     memset(fiber, 0, sizeof *fiber);

@@ -122,7 +122,7 @@ static PICA__NOINLINE void push_from_outside(pica_runtime *rt, pica_task *task, 
     pica__visit_end(rt, visiting);
 }
 
-PICA__HOT void pica__ready(pica_task *task) {
+PICA__EACH void pica__ready(pica_task *task) {
     pica_runtime *rt = task->loop->rt;
     pica__worker *worker = pica__self();
     if (PICA__UNLIKELY(worker == NULL || worker->rt != rt)) {
@@ -245,7 +245,7 @@ PICA__NOINLINE void pica__worker_age_newest(pica__worker *worker) {
     }
 }
 
-PICA__HOT PICA__NOINLINE uintptr_t pica__worker_pick_queued(pica__worker *worker) {
+PICA__EACH PICA__NOINLINE uintptr_t pica__worker_pick_queued(pica__worker *worker) {
     if (worker->fifo || turn_is_over(worker)) {
         return 0;
     }

@@ -191,6 +191,7 @@ static int worker_init(pica_runtime *rt, unsigned i) {
     w->loop = &rt->loop[i];
     w->index = i;
     w->fifo = rt->config.fifo;
+    w->simulated = pica__simulated();
     w->alone = rt->workers == 1;
     /* Both are where a simulation looks, so that it costs nothing else. */
     w->debug_migrate = rt->config.debug_migrate || pica__simulated();

@@ -3,7 +3,6 @@
 #include <pica/timeout.h>
 
 #include "runtime/alarm.h"
-#include "runtime/base/alloc.h"
 #include "runtime/base/check.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/compiler.h"
@@ -132,7 +131,7 @@ int pica_sleep(double seconds) {
  *
  * Most tasks open one scope after the other, none inside of another, and most end long before their time. So
  * a task has one timer that stays in the heap from scope to scope, its alarm: to enter and to exit touches the alarm
- * and nothing of its neighbours. A scope inside of one, or without memory for an alarm, has a timer of its own. */
+ * and nothing of its neighbours. A scope inside of one has a timer of its own. */
 
 enum { ACTIVE, EXPIRING, EXPIRED, FINISHED };
 
@@ -146,11 +145,6 @@ struct timeout {
     _Atomic uint32_t state;
 };
 _Static_assert(sizeof(struct timeout) <= sizeof(pica_timeout), "pica_timeout is too small");
-
-struct pica__task_alarm {
-    pica__timer timer;
-    struct timeout *scope; /* that uses it; NULL: none. Written by the task while the timer is out or rests */
-};
 
 static struct timeout *timeout_of(pica_timeout *timeout) {
     return (struct timeout *)(void *)timeout;
@@ -170,20 +164,24 @@ static void alarm_due(pica__timer *timer) {
     expire(PICA__CONTAINER_OF(timer, struct pica__task_alarm, timer)->scope);
 }
 
-/* The task's alarm, made if it has none yet; NULL without memory. */
-static PICA__NOINLINE struct pica__task_alarm *alarm_make(pica_task *task) {
-    struct pica__task_alarm *alarm = pica__alloc(sizeof *alarm);
-    if (alarm != NULL) {
-        pica__timer_init(&alarm->timer, alarm_due);
-        alarm->scope = NULL;
-        task->alarm = alarm;
-    }
+/* For the first scope of the task that runs. */
+PICA__NO_TSAN static PICA__NOINLINE struct pica__task_alarm *alarm_make(pica_task *task) {
+    struct pica__task_alarm *alarm = &pica__self()->fiber->alarm;
+    pica__timer_init(&alarm->timer, alarm_due);
+    alarm->scope = NULL;
+    alarm->limit = 0;
+    alarm->ns = 0;
+    task->alarm = alarm;
     return alarm;
 }
 
-void pica__task_alarm_end(struct pica__task_alarm *alarm) {
-    pica__alarm_out(&alarm->timer);
-    pica__free(alarm, sizeof *alarm);
+/* As pica__nanoseconds. A task mostly has the same limit again and again. */
+static inline int64_t alarm_nanoseconds(struct pica__task_alarm *alarm, double limit) {
+    if (PICA__UNLIKELY(alarm->limit != limit)) {
+        alarm->limit = limit;
+        alarm->ns = pica__nanoseconds(limit);
+    }
+    return alarm->ns;
 }
 
 /* Its timer is out, or rests. */
@@ -200,14 +198,14 @@ static int timeout_arm(struct timeout *t, double limit) {
         atomic_store_explicit(&t->state, EXPIRED, memory_order_relaxed);
         return 0;
     }
-    int64_t ns = pica__nanoseconds(limit);
+    struct pica__task_alarm *alarm = PICA__LIKELY(t->task->alarm != NULL) ? t->task->alarm : alarm_make(t->task);
+    int64_t ns = alarm_nanoseconds(alarm, limit);
     if (ns >= PICA__TIME_END) {
         return 0; /* more than a hundred years */
     }
     pica_loop *loop = nearest_loop();
     int rc;
-    struct pica__task_alarm *alarm = t->task->alarm != NULL ? t->task->alarm : alarm_make(t->task);
-    if (PICA__LIKELY(alarm != NULL && alarm->scope == NULL)) {
+    if (PICA__LIKELY(alarm->scope == NULL)) {
         alarm->scope = t;
         t->armed = &alarm->timer;
         rc = pica__alarm_set(loop, t->armed, ns);
@@ -222,7 +220,7 @@ static int timeout_arm(struct timeout *t, double limit) {
     return rc;
 }
 
-PICA__HOT int pica_timeout_enter(pica_timeout *timeout, double limit) {
+PICA__EACH int pica_timeout_enter(pica_timeout *timeout, double limit) {
     struct timeout *t = timeout_of(timeout);
     pica_task *task = pica__current();
     if (task == NULL) {
@@ -258,7 +256,7 @@ static bool timeout_disarm(struct timeout *t) {
     return active;
 }
 
-PICA__HOT int pica_timeout_exit(pica_timeout *timeout, int rc) {
+PICA__EACH int pica_timeout_exit(pica_timeout *timeout, int rc) {
     struct timeout *t = timeout_of(timeout);
     if (timeout_disarm(t)) {
         atomic_store_explicit(&t->state, FINISHED, memory_order_relaxed);
@@ -288,14 +286,14 @@ static int timeout_move(struct timeout *t, int64_t ns) {
     return rc;
 }
 
-PICA__HOT int pica_timeout_reschedule(pica_timeout *timeout, double limit) {
+PICA__EACH int pica_timeout_reschedule(pica_timeout *timeout, double limit) {
     struct timeout *t = timeout_of(timeout);
     if (isnan(limit)) {
         return -EINVAL;
     }
-    int64_t ns = pica__nanoseconds(limit);
-    if (PICA__LIKELY(t->armed != NULL && t->armed != &t->own && ns > 0 && ns < PICA__TIME_END)) {
-        int rc = timeout_move(t, ns);
+    if (PICA__LIKELY(t->armed != NULL && t->armed != &t->own)) {
+        int64_t ns = alarm_nanoseconds(t->task->alarm, limit);
+        int rc = PICA__LIKELY(ns > 0 && ns < PICA__TIME_END) ? timeout_move(t, ns) : PICA_EINVALSTATE;
         if (PICA__LIKELY(rc != PICA_EINVALSTATE)) {
             return rc;
         }

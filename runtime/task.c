@@ -266,7 +266,7 @@ static void task_finish(pica_task *task, int code) {
         task->arg_destroy(task->arg);
     }
     if (PICA__UNLIKELY(task->alarm != NULL)) {
-        pica__task_alarm_end(task->alarm);
+        pica__alarm_out(&task->alarm->timer);
         task->alarm = NULL;
     }
     task_unregister(task);

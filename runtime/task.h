@@ -62,7 +62,7 @@ struct pica_task {
      * the task before it waits, and taken out by the worker: see pica__suspend_ahead. */
     pica__ahead_fn ahead;
     void *ahead_arg;
-    struct pica__task_alarm *alarm; /* of its time-out scopes; made with the first. Owner only */
+    struct pica__task_alarm *alarm; /* of its time-out scopes, from the first on (alarm.h). Owner only */
     pica__work ready;         /* linked while in an intrusive queue to be resumed */
     pica_fn fn;
     void *arg;
@@ -123,9 +123,6 @@ static inline void pica__task_serial_end(pica_task *task) {
     (void)task;
 }
 #endif
-
-/* The end of task: its alarm goes (sleep.c). */
-void pica__task_alarm_end(struct pica__task_alarm *alarm);
 
 /* Drops a reference; the last one frees. Unlike pica_task_unref it may run anywhere. */
 void pica__task_unref(pica_task *task);

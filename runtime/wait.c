@@ -21,7 +21,7 @@ struct suspension {
     bool (*commit)(pica__wait *wait);
 };
 
-static PICA__HOT void suspend_commit(pica__worker *worker, void *arg) {
+static PICA__EACH void suspend_commit(pica__worker *worker, void *arg) {
     struct suspension *s = arg;
     pica__wait *wait = s->wait;
     pica_task *task = wait->task;
@@ -115,7 +115,7 @@ PICA__NO_TSAN void pica__wait_ahead(pica_task *task, void *runtime) {
     }
 }
 
-PICA__HOT bool pica__wait_publish(pica__wait *wait) {
+PICA__EACH bool pica__wait_publish(pica__wait *wait) {
     pica_task *task = wait->task;
     uint32_t old = atomic_load_explicit(&task->word, memory_order_relaxed);
     for (;;) {

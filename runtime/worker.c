@@ -480,7 +480,7 @@ static void park(pica__worker *worker) {
         pica__starved_release(worker);
     }
     pica__idle_enter(worker);
-    if (pica__simulated()) {
+    if (PICA__UNLIKELY(worker->simulated)) {
         pica__sim_point();
     }
     bool doze = PICA__UNLIKELY(pica__may_starve(rt));
@@ -587,7 +587,7 @@ static PICA__COLD void run_own_calls(pica__worker *worker) {
     }
 }
 
-PICA__HOT void pica__worker_loop(pica__worker *worker) {
+PICA__EACH void pica__worker_loop(pica__worker *worker) {
     while (obey(worker)) {
         if (PICA__LIKELY(worker->hosted) && pica__worker_host_due(worker)) {
             pica__worker_to_host(worker);

@@ -49,6 +49,7 @@ typedef struct pica__worker {
     pica_loop *loop;          /* the lease: the loop that this worker runs */
     unsigned index;
     bool fifo;                /* constant: PICA_ORDER=fifo */
+    bool simulated;           /* constant: pica__simulated(), here where no page is touched for it */
     bool alone;               /* constant: the only worker */
     bool hosted;              /* constant: runs on the controlling thread (worker_life.c) */
     bool left;                /* the loop has ended; the controlling thread looks, if hosted */

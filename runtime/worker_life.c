@@ -32,7 +32,7 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
-PICA__NO_TSAN static PICA__HOT void loop_fiber_main(void *arg) {
+PICA__NO_TSAN static PICA__EACH void loop_fiber_main(void *arg) {
     (void)arg;
     pica__fiber_arrive();
     pica__worker *worker = pica__self();

@@ -32,7 +32,16 @@
 #define PICA_END_DECLS
 #endif
 
+/* Calls of the library go through the program's table of addresses, without a stub in between (gcc; clang has
+ * -fno-plt). */
+#if defined(__has_attribute)
+#if __has_attribute(noplt)
+#define PICA_API __attribute__((visibility("default"), noplt))
+#endif
+#endif
+#ifndef PICA_API
 #define PICA_API __attribute__((visibility("default")))
+#endif
 #define PICA_PRINTF(position, first) __attribute__((format(printf, position, first)))
 /* Marks a call whose result must be looked at. */
 #define PICA_MUST_CHECK __attribute__((warn_unused_result))

@@ -108,6 +108,9 @@ struct pica__engine_ops {
 
 struct pica__engine {
     const struct pica__engine_ops *ops;
+    /* Two of them, which each turn needs: where the engine is, so that the table's page is not touched. */
+    int (*wait)(pica__engine *engine, int64_t deadline);
+    bool (*has_work)(pica__engine *engine);
     /* Operations in flight, one of the engine's own among them. Written by the owner (relaxed), read by
      * statistics. */
     _Atomic uint64_t in_flight;
@@ -122,6 +125,8 @@ struct pica__engine {
 /* By whoever makes one. The rest is zero. */
 static inline void pica__engine_init(pica__engine *engine, const struct pica__engine_ops *ops) {
     engine->ops = ops;
+    engine->wait = ops->wait;
+    engine->has_work = ops->has_work;
     engine->ahead = INT64_MAX;
 }
 
@@ -150,12 +155,12 @@ static inline void pica__engine_cancel(pica__engine *engine, pica__op *op) {
  * delivered. */
 static inline int pica__engine_wait(pica__engine *engine, int64_t deadline) {
     pica__lock_none("a wait for the kernel");
-    return engine->ops->wait(engine, deadline);
+    return engine->wait(engine, deadline);
 }
 /* Whether pica__engine_wait(0) has, or may have, something to do: submissions to hand over, completions that
  * are there, or that cannot be known without asking. Cheap: no system call. */
 static inline bool pica__engine_has_work(pica__engine *engine) {
-    return engine->ops->has_work(engine);
+    return engine->has_work(engine);
 }
 /* Operations in flight, one of the engine's own among them. Any thread. */
 static inline uint64_t pica__engine_in_flight(pica__engine *engine) {

@@ -388,7 +388,7 @@ static PICA__NOINLINE int own_work(epoll *e, int64_t *deadline) {
     return delivered;
 }
 
-PICA__HOT PICA__INLINED int pica__epoll_wait(pica__engine *engine, int64_t deadline) {
+PICA__EACH PICA__INLINED int pica__epoll_wait(pica__engine *engine, int64_t deadline) {
     epoll *e = epoll_of(engine);
     int delivered = 0;
     if (PICA__UNLIKELY(has_own_work(e))) {

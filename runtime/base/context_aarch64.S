@@ -18,7 +18,9 @@
  */
 #if defined(__aarch64__)
 
-    .section .text.hot, "ax", %progbits
+    /* The first of PICA__EACH's functions (compiler.h), which begin a page. */
+    .section .text.sorted.pica.0, "ax", %progbits
+    .p2align 12
 
     .globl pica__context_switch
     .hidden pica__context_switch

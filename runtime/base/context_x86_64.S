@@ -23,7 +23,9 @@
  */
 #if defined(__x86_64__)
 
-    .section .text.hot, "ax", @progbits
+    /* The first of PICA__EACH's functions (compiler.h), which begin a page. */
+    .section .text.sorted.pica.0, "ax", @progbits
+    .p2align 12
 
     .globl pica__context_switch
     .hidden pica__context_switch

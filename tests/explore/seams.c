@@ -6,10 +6,15 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"
 #include "runtime/base/relax.h"
+#include "runtime/base/sim/sim.h"
 #include "tests/explore/model.h"
 
 void pica__check_failed(const char *expr, const char *file, int line) {
     ex_fail("%s:%d: broken invariant: %s", file, line, expr);
+}
+
+void pica__sim_point(void) {
+    EX_CHECK(false); /* nothing is simulated here (sim.h) */
 }
 
 void pica__relax(pica__backoff *b) {
