@@ -81,6 +81,16 @@ static inline void stack_prefetch(const pica__wait *wait) {
     }
 }
 
+/* Also those of the callers, up to the fiber at the top of the stack: there lies what the task works with, such as the
+ * state of a parser. In the time of a system call all come; one after the other each is waited for. */
+static inline void callers_prefetch(const pica__wait *wait, const struct pica__fiber *top) {
+    const char *end = (const char *)wait + 12 * PICA__CACHELINE;
+    end = (uintptr_t)end < (uintptr_t)top ? end : (const char *)top;
+    for (const char *line = (const char *)wait + 3 * PICA__CACHELINE; line < end; line += PICA__CACHELINE) {
+        __builtin_prefetch(line, 1);
+    }
+}
+
 PICA__NO_TSAN PICA__INLINED int pica__suspend_ahead(pica__wait *wait, bool (*commit)(pica__wait *wait),
                                                      pica__ahead_fn ahead, void *arg, bool *called) {
     pica_task *task = wait->task;
@@ -98,12 +108,13 @@ PICA__TSAN_APART static int ahead_call(pica_task *task, pica__ahead_fn ahead) {
     return ahead(task->ahead_arg);
 }
 
-PICA__NO_TSAN void pica__wait_ahead(pica_task *task, void *runtime) {
+PICA__NO_TSAN PICA__EACH void pica__wait_ahead(pica_task *task, void *runtime) {
     pica__ahead_fn ahead = task->ahead;
     if (ahead != NULL && task->outcome == 0) {
         task->ahead = NULL;
         __builtin_prefetch(task->fiber, 1);
         stack_prefetch(task->wait);
+        callers_prefetch(task->wait, task->fiber);
         if (task->alarm != NULL) {
             __builtin_prefetch(task->alarm, 1); /* of the limit of this read, mostly */
         }
