@@ -22,8 +22,8 @@
  * the kernel takes the caches, and each line of code that a worker comes back to is fetched anew. NOINLINE keeps what
  * it seldom needs out of it, COLD what is for faults and debugging: that is compiled small, and calls of it are taken
  * for unlikely. EACH is for functions that nearly each request of a stream runs: they lie in three pages, as the first
- * touch of a page costs a processor that was idle more than that of several lines. (GNU ld sorts sections of this
- * name; other linkers put them together.) */
+ * touch of a page costs a processor that was idle as much as that of several lines (docs/ENGINE_CHOICES.md, 7). GNU ld
+ * sorts sections of this name; other linkers put them together. */
 #define PICA__HOT __attribute__((hot))
 #define PICA__EACH __attribute__((hot, section(".text.sorted.pica.1")))
 #define PICA__COLD __attribute__((cold, noinline))
