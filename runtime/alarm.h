@@ -24,9 +24,11 @@ struct timeout;
 
 /* That of a task's time-out scopes (sleep.c). It lies with the fiber at the top of the task's stack, so it needs no
  * memory and no page of its own: a processor that comes from something else needs longer for the first touch of a page
- * than for all that is done there. Of the task alone, but for the timer. */
+ * than for all that is done there. Of several tasks that run on one stack, as each awaits the next, the first that asks
+ * has it. All but the timer is its task's alone. */
 struct pica__task_alarm {
     pica__timer timer;
+    pica_task *task;       /* whose it is; NULL: nobody's */
     struct timeout *scope; /* that uses it; NULL: none. Written by the task while the timer is out or rests */
     double limit;          /* the last one that was set, and the same in ns */
     int64_t ns;

@@ -29,7 +29,7 @@ typedef struct pica__fiber {
     pica_task *start;       /* the task to start when this idle fiber is switched to */
     bool own_stack;         /* mapped for one task: unmapped, not pooled */
     void *eh_globals[2];    /* libstdc++'s exception state of this stack */
-    struct pica__task_alarm alarm; /* of the task that runs on it, from its first time-out scope on (task->alarm) */
+    struct pica__task_alarm alarm; /* of a task that runs on it, from its first time-out scope on (task->alarm) */
 #if PICA__ASAN
     void *fake_stack;
 #endif

@@ -131,7 +131,8 @@ int pica_sleep(double seconds) {
  *
  * Most tasks open one scope after the other, none inside of another, and most end long before their time. So
  * a task has one timer that stays in the heap from scope to scope, its alarm: to enter and to exit touches the alarm
- * and nothing of its neighbours. A scope inside of one has a timer of its own. */
+ * and nothing of its neighbours. A scope inside of one, or of a task that runs on the stack of the one that awaits it and
+ * has the alarm, has a timer of its own. */
 
 enum { ACTIVE, EXPIRING, EXPIRED, FINISHED };
 
@@ -164,9 +165,13 @@ static void alarm_due(pica__timer *timer) {
     expire(PICA__CONTAINER_OF(timer, struct pica__task_alarm, timer)->scope);
 }
 
-/* For the first scope of the task that runs. */
-PICA__NO_TSAN static PICA__NOINLINE struct pica__task_alarm *alarm_make(pica_task *task) {
+/* That of the stack, for a task that has none: NULL if another one has it. */
+PICA__NO_TSAN static PICA__NOINLINE struct pica__task_alarm *alarm_take(pica_task *task) {
     struct pica__task_alarm *alarm = &pica__self()->fiber->alarm;
+    if (alarm->task != NULL) {
+        return NULL;
+    }
+    alarm->task = task;
     pica__timer_init(&alarm->timer, alarm_due);
     alarm->scope = NULL;
     alarm->limit = 0;
@@ -175,8 +180,11 @@ PICA__NO_TSAN static PICA__NOINLINE struct pica__task_alarm *alarm_make(pica_tas
     return alarm;
 }
 
-/* As pica__nanoseconds. A task mostly has the same limit again and again. */
+/* As pica__nanoseconds. A task mostly has the same limit again and again. alarm: the task's, or NULL. */
 static inline int64_t alarm_nanoseconds(struct pica__task_alarm *alarm, double limit) {
+    if (PICA__UNLIKELY(alarm == NULL)) {
+        return pica__nanoseconds(limit);
+    }
     if (PICA__UNLIKELY(alarm->limit != limit)) {
         alarm->limit = limit;
         alarm->ns = pica__nanoseconds(limit);
@@ -198,14 +206,14 @@ static int timeout_arm(struct timeout *t, double limit) {
         atomic_store_explicit(&t->state, EXPIRED, memory_order_relaxed);
         return 0;
     }
-    struct pica__task_alarm *alarm = PICA__LIKELY(t->task->alarm != NULL) ? t->task->alarm : alarm_make(t->task);
+    struct pica__task_alarm *alarm = PICA__LIKELY(t->task->alarm != NULL) ? t->task->alarm : alarm_take(t->task);
     int64_t ns = alarm_nanoseconds(alarm, limit);
     if (ns >= PICA__TIME_END) {
         return 0; /* more than a hundred years */
     }
     pica_loop *loop = nearest_loop();
     int rc;
-    if (PICA__LIKELY(alarm->scope == NULL)) {
+    if (PICA__LIKELY(alarm != NULL && alarm->scope == NULL)) {
         alarm->scope = t;
         t->armed = &alarm->timer;
         rc = pica__alarm_set(loop, t->armed, ns);

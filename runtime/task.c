@@ -267,6 +267,7 @@ static void task_finish(pica_task *task, int code) {
     }
     if (PICA__UNLIKELY(task->alarm != NULL)) {
         pica__alarm_out(&task->alarm->timer);
+        task->alarm->task = NULL;
         task->alarm = NULL;
     }
     task_unregister(task);

@@ -62,7 +62,7 @@ struct pica_task {
      * the task before it waits, and taken out by the worker: see pica__suspend_ahead. */
     pica__ahead_fn ahead;
     void *ahead_arg;
-    struct pica__task_alarm *alarm; /* of its time-out scopes, from the first on (alarm.h). Owner only */
+    struct pica__task_alarm *alarm; /* of its time-out scopes, or NULL (alarm.h). Owner only */
     pica__work ready;         /* linked while in an intrusive queue to be resumed */
     pica_fn fn;
     void *arg;

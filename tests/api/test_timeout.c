@@ -218,6 +218,35 @@ TASK_TEST(one_after_the_other) {
     return 0;
 }
 
+/* A task that is awaited before it began runs on the stack of the one that awaits it: each has limits of its own. */
+static int limits_within(void *arg) {
+    int depth = *(const int *)arg;
+    pica_timeout t;
+    for (int i = 0; i < 2 && depth > 0; i++) { /* with a scope before the other task's, around it and behind it */
+        int less = depth - 1;
+        double begin = pica_time();
+        double limit = depth == 1 ? 0.1 : 0.6; /* longer than the other task takes */
+        PT_EQ(pica_timeout_enter(&t, limit), 0);
+        PT_EQ(pica_join(spawn(limits_within, &less), NULL), 0);
+        PT_EQ(pica_timeout_exit(&t, forever()), PICA_ETIMEDOUT);
+        PT_CHECK(pica_time() - begin >= limit);
+        expires_in_time(0.01);
+    }
+    PT_EQ(pica_timeout_enter(&t, 1e3), 0);
+    PT_EQ(pica_timeout_reschedule(&t, 0.01), 0);
+    PT_EQ(pica_timeout_exit(&t, forever()), PICA_ETIMEDOUT);
+    expires_in_time(0.01);
+    return 0;
+}
+
+TASK_TEST(tasks_on_one_stack) {
+    (void)arg;
+    for (int depth = 0; depth < 3; depth++) {
+        PT_EQ(pica_join(spawn(limits_within, &depth), NULL), 0);
+    }
+    return 0;
+}
+
 /* The end of a scope that was not reached wakes nobody: one sleep is one sleep. */
 static void sleeps_once(void) {
     struct pica_runtime_stats before = {.size = sizeof before}, after = {.size = sizeof after};
