@@ -290,6 +290,10 @@ static void task_gone(pica_task *task) {
 PICA__NO_TSAN __attribute__((noinline)) void pica__task_execute(pica_task *task) {
     pica__self()->current = task;
 #if PICA__TSAN
+    struct pica__task_alarm *alarm = &pica__self()->fiber->alarm;
+    if (alarm->task == NULL) { /* else its task stands below us on the stack */
+        pica__tsan_fresh_stack((uintptr_t)alarm, (uintptr_t)(alarm + 1));
+    }
     pica__tsan_begin(task->tsan_fiber, pica__self()->fiber->stack.lo);
 #endif
     pica__task_serial_begin(task);
