@@ -113,11 +113,9 @@ PICA__NO_TSAN PICA__EACH void pica__wait_ahead(pica_task *task, void *runtime) {
     if (ahead != NULL && task->outcome == 0) {
         task->ahead = NULL;
         __builtin_prefetch(task->fiber, 1);
+        __builtin_prefetch((const char *)task->fiber + PICA__CACHELINE, 1); /* the alarm, of the limit of this read mostly */
         stack_prefetch(task->wait);
         callers_prefetch(task->wait, task->fiber);
-        if (task->alarm != NULL) {
-            __builtin_prefetch(task->alarm, 1); /* of the limit of this read, mostly */
-        }
 #if PICA__TSAN
         pica__tsan_leave(task->tsan_fiber);
 #endif
