@@ -113,7 +113,8 @@ PICA__NO_TSAN PICA__EACH void pica__wait_ahead(pica_task *task, void *runtime) {
     if (ahead != NULL && task->outcome == 0) {
         task->ahead = NULL;
         __builtin_prefetch(task->fiber, 1);
-        __builtin_prefetch((const char *)task->fiber + PICA__CACHELINE, 1); /* the alarm, of the limit of this read mostly */
+        /* The alarm, mostly that of the limit of this read. */
+        __builtin_prefetch((const char *)task->fiber + PICA__CACHELINE, 1);
         stack_prefetch(task->wait);
         callers_prefetch(task->wait, task->fiber);
 #if PICA__TSAN
