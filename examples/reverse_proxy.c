@@ -31,7 +31,8 @@ struct exchange {
     struct way up, down;
     int fault;  /* of the client; written by feed, read when that has ended, as the next */
     bool late;  /* the backend did not take the body in time */
-    atomic_bool fed; /* the body has gone up, or does not go on */
+    atomic_bool feeding; /* feed has begun, and measures the client's time */
+    atomic_bool fed;     /* the body has gone up, or does not go on */
     bool begun; /* something of an answer came */
     bool told;  /* the client got something of it */
     bool last;  /* the client's connection ends with it */
@@ -48,6 +49,7 @@ static int feed(void *arg) {
     struct exchange *x = arg;
     const char *data;
     ssize_t had, n = 0;
+    x->feeding = true;
     int rc = pica_timeout_enter(&x->up.timer, limit);
     if (rc >= 0) {
         rc = x->request.chunked ? body_copy_chunked(&x->up)
@@ -78,14 +80,15 @@ static int respond(struct exchange *x) {
     ssize_t n = 0;
     do {
         bool fed;
-        do { /* the backend's time begins when it has the body; until then it is the client's, which feed measures */
+        do { /* the backend's time begins when it has the body; until then it is the client's, which feed
+              * measures, or feed has found no stack */
             fed = x->fed;
             n = pica_timeout_enter(&x->down.timer, limit);
             if (n >= 0) {
                 n = pica_reader_readuntil(x->down.from, "\r\n\r\n", 4, &data, &size);
                 n = pica_timeout_exit(&x->down.timer, (int)n);
             }
-        } while (n == PICA_ETIMEDOUT && !fed);
+        } while (n == PICA_ETIMEDOUT && !fed && x->feeding);
         x->begun = x->begun || n > 0 || size > 0 || pica_reader_buffered(x->down.from) > 0;
         if (n < 0 || !head_parse(a, data, (size_t)n, false) || a->status == 101 ||
             (a->chunked && x->request.old)) {
@@ -131,6 +134,7 @@ static int attempt(struct exchange *x, bool fresh) {
     x->down.from = x->backend.reader;
     x->up.failed = false;
     x->up.sent = !r->chunked && r->length <= 0;
+    x->feeding = false;
     x->fed = x->up.sent;
     rc = pica_writer_write(x->up.to, r->text, r->size);
     rc = rc < 0 ? rc : pica_create_task(&feeder, feed, x);

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import unittest.mock
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "support"))
 import example  # noqa: E402
@@ -411,6 +412,20 @@ class WithPlayed(ProxyCase):
             start = time.monotonic()
             self.assertEqual(self.exchange(proxy, GET), error("504 Gateway Timeout"))
             self.assertGreaterEqual(time.monotonic() - start, 0.5)
+
+    def test_no_stack_for_the_body(self):
+        """The task that would pass the body on finds no stack: the request ends in time, and the next is served."""
+        def play(sock, _number):
+            if read_head(sock).startswith(b"GET "):
+                sock.sendall(OK)
+            example.read_all(sock)
+
+        few = {"PICA_MAX_STACKS": "3", "PICA_LOG": "error"}  # of the program itself, the pool and the client
+        with unittest.mock.patch.dict(os.environ, few), Played(play) as backend, \
+                self.proxy(backend.port, "--timeout", "0.5") as proxy:
+            self.assertEqual(self.exchange(proxy, post("/", b"body")), error("504 Gateway Timeout"))
+            with proxy.connect() as sock:
+                self.get(sock, OK_SEEN)
 
     def test_body_not_taken(self):
         """A backend that does not read is late, not the client."""
