@@ -50,8 +50,10 @@ REFUSED = [
     ("recvfrom,recvmsg", "ENOMEM ECONNRESET", None, "18"),
     ("sendto,sendmsg", "ENOMEM ENOBUFS EPIPE", None, "18"),
 ]
-# A server waits until there are descriptors again; pica_accept, which some workloads call, tells its caller.
-SERVERS_ONLY = {("accept4", "EMFILE"), ("accept4", "ENFILE"), ("accept4", "ENOBUFS"), ("accept4", "ENOMEM")}
+# A server waits until there are descriptors again; pica_accept, which some workloads call, tells its caller. EPIPE
+# promises that nothing more comes of the peer, so who reads there waits for that; in a server the client goes.
+SERVERS_ONLY = {("accept4", "EMFILE"), ("accept4", "ENFILE"), ("accept4", "ENOBUFS"), ("accept4", "ENOMEM"),
+                ("sendto,sendmsg", "EPIPE")}
 # The examples are linked with jemalloc, which does not survive that it gets no memory when it starts.
 WORKLOADS_ONLY = {"mmap", "mprotect"}
 SERVERS = ("pica-echo-server", "pica-http-server")
