@@ -10,6 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import architecture  # noqa: E402
 import elf  # noqa: E402
 import layers  # noqa: E402
+import pages  # noqa: E402
 import size  # noqa: E402
 import symbols  # noqa: E402
 
@@ -184,6 +185,31 @@ class ElfTest(unittest.TestCase):
                 (good, "", self.DYNAMIC + " (TEXTREL) 0x0\n"),
                 (good, "", self.DYNAMIC + " 0x01 (NEEDED) Shared library: [libgcc_s.so.1]\n")):
             self.assertEqual(len(list(elf.library_faults(segments, notes, dynamic))), 1)
+
+
+class PagesTest(unittest.TestCase):
+    FIRST = ("pica__context_switch", 0x4000, 5)
+
+    def faults(self, *found, names=("f",)):
+        return list(pages.faults_of(set(names), found))
+
+    def test_marked(self):
+        with tempfile.TemporaryDirectory() as folder:
+            source = pathlib.Path(folder) / "runtime/a.c"
+            source.parent.mkdir()
+            source.write_text("#define PICA__EACH x(y)\n/* PICA__EACH void no(void) */\n"
+                              "static PICA__EACH void\nf(int a) { g(a); }\nPICA__NO_TSAN PICA__EACH int *h(void);\n")
+            self.assertEqual(pages.marked(pathlib.Path(folder)), {"f", "h"})
+
+    def test_within(self):
+        self.assertEqual(self.faults(self.FIRST, ("f", 0x4005, 0x2ffb)), [])
+        self.assertEqual(self.faults(self.FIRST, ("f", 0x9000, 1), ("f", 0x4010, 1)), [])
+        self.assertEqual(self.faults(self.FIRST, ("f", 0x4010, 1), names=("f", "inlined")), [])
+
+    def test_faults(self):
+        for found in (((*self.FIRST[:1], 0x4010, 5), ("f", 0x4020, 1)), (("f", 0x4020, 1),), (self.FIRST,),
+                      (self.FIRST, ("f", 0x3fff, 1)), (self.FIRST, ("f", 0x4005, 0x2ffc))):
+            self.assertEqual(len(self.faults(*found)), 1, found)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""What each request of a stream runs lies in three pages. Usage: pages.py --readelf R --library SO ROOT
+
+The functions that the sources call PICA__EACH stand behind the context switch, which begins a page, and end before
+the fourth: the linker has sorted them, and none has grown out of it (docs/ENGINE_CHOICES.md, 7). One that was
+put in line everywhere has no address and takes part where it was put.
+"""
+import argparse
+import pathlib
+import re
+import subprocess
+import sys
+
+import sources
+
+PAGE = 4096
+PAGES = 3
+FIRST = "pica__context_switch"
+MARKED = re.compile(r"^(?!#).*\bPICA__EACH\b[^;{(]*?\b(\w+)\s*\(", re.M)
+
+
+def marked(root):
+    """The names of the functions that are marked."""
+    names = set()
+    for folder in ("runtime", "io", "sync"):
+        for path in sorted((root / folder).rglob("*.c")):
+            names.update(MARKED.findall(sources.without_comments(path.read_text(encoding="utf-8"))))
+    return names
+
+
+def functions(readelf, library):
+    """All functions of the library, as (name without what compilers append, address, size)."""
+    out = subprocess.run([readelf, "--wide", "--syms", library], check=True, text=True, capture_output=True).stdout
+    for line in out.splitlines():
+        # Num: Value Size Type Bind Vis Ndx Name
+        fields = line.split()
+        if len(fields) >= 8 and fields[3] == "FUNC" and fields[6] != "UND":
+            yield re.split(r"[.@]", fields[7])[0], int(fields[1], 16), int(fields[2], 0)
+
+
+def faults_of(names, found):
+    places = {}
+    for name, address, size in found:
+        places.setdefault(name, []).append((address, size))
+    begin = places.get(FIRST, [(0, 0)])[0][0]
+    if begin == 0 or begin % PAGE != 0:
+        yield f"{FIRST} does not begin a page"
+        return
+    present = {name for name in names if name in places}
+    if len(present) < len(names) / 2 or not names:
+        yield f"of {len(names)} marked functions the library has {len(present)}"
+    for name in sorted(present):
+        # A static function elsewhere may have the same name.
+        if not any(begin <= at and at + size <= begin + PAGES * PAGE for at, size in places[name]):
+            at, size = places[name][0]
+            yield f"{name} at {at:#x} of {size} bytes is not within {PAGES} pages from {begin:#x} on"
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--readelf", default="readelf")
+    parser.add_argument("--library", required=True)
+    parser.add_argument("root", type=pathlib.Path)
+    args = parser.parse_args()
+    faults = list(faults_of(marked(args.root), functions(args.readelf, args.library)))
+    print("\n".join(faults))
+    print(f"{len(faults)} faults")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
