@@ -8,9 +8,9 @@ put in line everywhere has no address and takes part where it was put.
 import argparse
 import pathlib
 import re
-import subprocess
 import sys
 
+import elf
 import sources
 
 PAGE = 4096
@@ -21,17 +21,13 @@ MARKED = re.compile(r"^(?!#).*\bPICA__EACH\b[^;{(]*?\b(\w+)\s*\(", re.M)
 
 def marked(root):
     """The names of the functions that are marked."""
-    names = set()
-    for folder in ("runtime", "io", "sync"):
-        for path in sorted((root / folder).rglob("*.c")):
-            names.update(MARKED.findall(sources.without_comments(path.read_text(encoding="utf-8"))))
-    return names
+    return {name for path in sources.files(root, ("runtime", "io", "sync"))
+            for name in MARKED.findall(sources.without_comments(sources.read(root, path)))}
 
 
-def functions(readelf, library):
+def functions(symbols):
     """All functions of the library, as (name without what compilers append, address, size)."""
-    out = subprocess.run([readelf, "--wide", "--syms", library], check=True, text=True, capture_output=True).stdout
-    for line in out.splitlines():
+    for line in symbols.splitlines():
         # Num: Value Size Type Bind Vis Ndx Name
         fields = line.split()
         if len(fields) >= 8 and fields[3] == "FUNC" and fields[6] != "UND":
@@ -62,7 +58,7 @@ def main():
     parser.add_argument("--library", required=True)
     parser.add_argument("root", type=pathlib.Path)
     args = parser.parse_args()
-    faults = list(faults_of(marked(args.root), functions(args.readelf, args.library)))
+    faults = list(faults_of(marked(args.root), functions(elf.readelf(args.readelf, ["--syms"], args.library))))
     print("\n".join(faults))
     print(f"{len(faults)} faults")
     return 1 if faults else 0
