@@ -286,11 +286,12 @@ static void setup_stuck(void) {
     ex_thread("outsider", outsider, one, false);
 }
 
-/* The one that is woken creates another one and computes, too: whoever watched is stuck then, and somebody else watches. */
+/* The one that is woken wakes another one and computes, too: whoever watched is stuck then, and somebody else watches.
+ * (Not one that is created: for that, others are woken.) */
 static void wakes_third(void *arg) {
     reads_data(arg);
     data[2] = 1;
-    pica__ready_unstarted(three, false);
+    pica__ready(three);
     ex_wait(three, ex_has_run, three);
 }
 
@@ -310,7 +311,7 @@ static void setup_stuck_chain(void) {
     one = ex_work("one", wakes_one, NULL, false);
     data[1] = data[2] = 0;
     two = ex_work("two", wakes_third, &data[1], false);
-    three = ex_work("three", reads_data, &data[2], true);
+    three = ex_work("three", reads_data, &data[2], false);
     ex_thread("outsider", late_outsider, one, false);
 }
 
