@@ -18,6 +18,15 @@ def readelf(tool, flags, path):
                           check=True, text=True, capture_output=True).stdout
 
 
+def symbols(tool, table, path):
+    """What a symbol table ("--syms", "--dyn-syms") of a file defines, as (name, type, address, size)."""
+    for line in readelf(tool, [table], path).splitlines():
+        # Num: Value Size Type Bind Vis Ndx Name
+        fields = line.split()
+        if len(fields) >= 8 and fields[0].rstrip(":").isdigit() and fields[6] != "UND":
+            yield fields[7], fields[3], int(fields[1], 16), int(fields[2], 0)
+
+
 def promises_shadow_stack(notes):
     return re.search(r"\b(SHSTK|GCS)\b", notes) is not None
 

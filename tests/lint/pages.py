@@ -25,13 +25,11 @@ def marked(root):
             for name in MARKED.findall(sources.without_comments(sources.read(root, path)))}
 
 
-def functions(symbols):
+def functions(readelf, library):
     """All functions of the library, as (name without what compilers append, address, size)."""
-    for line in symbols.splitlines():
-        # Num: Value Size Type Bind Vis Ndx Name
-        fields = line.split()
-        if len(fields) >= 8 and fields[3] == "FUNC" and fields[6] != "UND":
-            yield re.split(r"[.@]", fields[7])[0], int(fields[1], 16), int(fields[2], 0)
+    for name, kind, address, size in elf.symbols(readelf, "--syms", library):
+        if kind == "FUNC":
+            yield re.split(r"[.@]", name)[0], address, size
 
 
 def faults_of(names, found):
@@ -58,7 +56,7 @@ def main():
     parser.add_argument("--library", required=True)
     parser.add_argument("root", type=pathlib.Path)
     args = parser.parse_args()
-    faults = list(faults_of(marked(args.root), functions(elf.readelf(args.readelf, ["--syms"], args.library))))
+    faults = list(faults_of(marked(args.root), functions(args.readelf, args.library)))
     print("\n".join(faults))
     print(f"{len(faults)} faults")
     return 1 if faults else 0

@@ -8,9 +8,9 @@ or that the library shows and no header declares.
 import argparse
 import pathlib
 import re
-import subprocess
 import sys
 
+import elf
 import sources
 
 VERSION = "PICA_0"
@@ -19,14 +19,8 @@ DECLARATION = re.compile(r"\bPICA_API\b[^;{]*?\b(pica_\w+)\s*\(", re.S)
 
 def exported(readelf, library):
     """The dynamic symbols that the library defines, as (name, version)."""
-    out = subprocess.run([readelf, "--wide", "--dyn-syms", library],
-                         check=True, text=True, capture_output=True).stdout
-    for line in out.splitlines():
-        # Num: Value Size Type Bind Vis Ndx Name@@Version
-        fields = line.split()
-        if len(fields) < 8 or not fields[0].rstrip(":").isdigit() or fields[6] == "UND":
-            continue
-        name, _, version = fields[7].partition("@")
+    for shown, *_ in elf.symbols(readelf, "--dyn-syms", library):
+        name, _, version = shown.partition("@")
         yield name, version.lstrip("@")
 
 
